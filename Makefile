@@ -1,0 +1,297 @@
+# seqnum: build, test, install. `make help` lists the targets.
+#
+# Everything built goes to $(BUILD). CFLAGS, CPPFLAGS, LDFLAGS and CC are the
+# user's: they are added to, and stand behind, what the project needs.
+
+VERSION := 0.1.0
+SOVERSION := 0
+
+BUILD ?= build
+V ?= 0
+CC ?= cc
+CXX ?= c++
+AR ?= ar
+PKG_CONFIG ?= pkg-config
+INSTALL ?= install
+CLANG ?= clang
+
+CFLAGS ?= -O2 -g
+SANITIZE ?=
+
+PREFIX ?= /usr/local
+bindir ?= $(PREFIX)/bin
+sbindir ?= $(PREFIX)/sbin
+libdir ?= $(PREFIX)/lib
+includedir ?= $(PREFIX)/include
+mandir ?= $(PREFIX)/share/man
+sysconfdir ?= /etc
+# systemd's own directories with PREFIX=/usr, else the ones it also reads.
+ifeq ($(PREFIX),/usr)
+unitdir ?= $(shell $(PKG_CONFIG) --variable=systemdsystemunitdir systemd 2>/dev/null || echo /lib/systemd/system)
+sysusersdir ?= $(shell $(PKG_CONFIG) --variable=sysusersdir systemd 2>/dev/null || echo /usr/lib/sysusers.d)
+else
+unitdir ?= $(sysconfdir)/systemd/system
+sysusersdir ?= $(sysconfdir)/sysusers.d
+endif
+
+# What Debian provides, and what for.
+#   gcc make pkg-config    to build
+#   libsystemd-dev         the event loop (sd-event), readiness, journal
+#   libinih-dev            the ini file
+#   libsqlite3-dev         the store
+#   uthash-dev             the daemon's table of sequences (headers only)
+#   libjansson-dev         --json of the command line
+DEPS_BUILD := gcc libc6-dev make pkg-config libsystemd-dev libinih-dev libsqlite3-dev uthash-dev \
+	libjansson-dev
+#   libcmocka-dev          the tests
+#   g++                    seqnum.h from C++
+#   spin                   the model of the draw protocol
+#   procps util-linux      what test scripts call
+#   clang clang-tidy clang-format cppcheck shellcheck mandoc    make lint
+DEPS_CHECK := libcmocka-dev g++ spin procps util-linux jq strace
+DEPS_LINT := clang clang-tidy clang-format cppcheck shellcheck mandoc
+
+# ---------------------------------------------------------------- flags
+
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wvla \
+	-Wpointer-arith -Wundef -Wformat=2 -Wwrite-strings
+ifeq ($(WERROR),1)
+WARNINGS += -Werror
+endif
+
+PACKAGES := libsystemd inih sqlite3
+PACKAGES_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) jansson 2>/dev/null)
+DAEMON_LIBS = $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -pthread
+CLI_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
+CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
+
+HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection
+ifeq ($(SANITIZE),)
+ifneq ($(filter -O1 -O2 -O3 -Os,$(CFLAGS)),)
+HARDENING += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+endif
+else
+HARDENING := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+LDFLAGS += -fsanitize=$(SANITIZE)
+endif
+ifneq ($(shell uname -m),x86_64)
+HARDENING := $(filter-out -fcf-protection,$(HARDENING))
+endif
+
+ALL_CPPFLAGS = -D_GNU_SOURCE -DSEQNUM_VERSION='"$(VERSION)"' \
+	-DSEQNUM_CONFIG_FILE='"$(sysconfdir)/seqnumd/seqnumd.ini"' \
+	-Iclient -Iconfig -Idaemon $(PACKAGES_CFLAGS) $(CPPFLAGS)
+ALL_CFLAGS = -std=c11 -pthread $(WARNINGS) $(HARDENING) $(CFLAGS)
+ALL_LDFLAGS = -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+# Objects of client/ serve the library and the programs alike.
+PIC := -fPIC -fno-plt -fvisibility=hidden
+PIE := -fPIE
+
+ifeq ($(V),1)
+say =
+else
+say = @printf '  %-7s %s\n' '$(1)' '$(2:$(BUILD)/%=%)';
+endif
+
+# ---------------------------------------------------------------- sources
+
+CLI_SOURCES := $(wildcard client/cli*.c)
+LIBRARY_SOURCES := $(filter-out $(CLI_SOURCES),$(wildcard client/*.c))
+CONFIG_SOURCES := $(wildcard config/*.c)
+DAEMON_SOURCES := $(wildcard daemon/*.c)
+
+CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
+LIBRARY_OBJECTS := $(LIBRARY_SOURCES:%.c=$(BUILD)/%.o)
+DAEMON_OBJECTS := $(DAEMON_SOURCES:%.c=$(BUILD)/%.o) $(CONFIG_SOURCES:%.c=$(BUILD)/%.o)
+TESTABLE_OBJECTS := $(filter-out $(BUILD)/daemon/main.o,$(DAEMON_OBJECTS)) $(LIBRARY_OBJECTS)
+
+LIBRARY := libseqnum.so
+LIBRARY_FULL := $(LIBRARY).$(VERSION)
+SONAME := $(LIBRARY).$(SOVERSION)
+
+UNITS := $(patsubst systemd/%.in,$(BUILD)/%,$(wildcard systemd/*.service.in systemd/*.socket.in))
+MAN1 := $(wildcard client/*.1)
+MAN3 := $(wildcard client/*.3)
+MAN5 := $(wildcard config/*.5)
+MAN8 := $(wildcard daemon/*.8)
+
+UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test-*.c))
+INTEGRATION_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/test-*.c)) \
+	$(patsubst %.cc,$(BUILD)/%,$(wildcard tests/integration/test-*.cc))
+HARNESS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/integration/harness*.c))
+BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
+TEST_SCRIPTS := $(wildcard tests/integration/test-*.sh)
+
+# ---------------------------------------------------------------- targets
+
+.PHONY: all check check-programs lint asan tsan deps demo bench install uninstall clean format help
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(BUILD)/seqnumd $(BUILD)/seqnum $(BUILD)/$(LIBRARY) $(BUILD)/libseqnum.a \
+	$(BUILD)/seqnum.pc $(UNITS) ## build everything
+
+$(BUILD)/client/%.o: client/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(PIC) -MMD -MP -c -o $@ $<
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(PIE) -MMD -MP -c -o $@ $<
+
+$(BUILD)/$(LIBRARY_FULL): $(LIBRARY_OBJECTS) client/seqnum.map
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -shared -Wl,-soname,$(SONAME) \
+		-Wl,-Bsymbolic-functions -Wl,--version-script=client/seqnum.map \
+		$(if $(SANITIZE),,-Wl,-z,defs) -o $@ $(LIBRARY_OBJECTS)
+
+$(BUILD)/$(SONAME): $(BUILD)/$(LIBRARY_FULL)
+	@ln -sf $(LIBRARY_FULL) $@
+
+$(BUILD)/$(LIBRARY): $(BUILD)/$(SONAME)
+	@ln -sf $(SONAME) $@
+
+$(BUILD)/libseqnum.a: $(LIBRARY_OBJECTS)
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(LIBRARY_OBJECTS)
+
+$(BUILD)/seqnum: $(CLI_OBJECTS) $(BUILD)/libseqnum.a
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^ $(CLI_LIBS)
+
+$(BUILD)/seqnumd: $(DAEMON_OBJECTS) $(BUILD)/libseqnum.a
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^ $(DAEMON_LIBS)
+
+SUBSTITUTE = sed -e 's|@prefix@|$(PREFIX)|g' -e 's|@bindir@|$(bindir)|g' \
+	-e 's|@sbindir@|$(sbindir)|g' -e 's|@libdir@|$(libdir)|g' \
+	-e 's|@includedir@|$(includedir)|g' -e 's|@sysconfdir@|$(sysconfdir)|g' \
+	-e 's|@version@|$(VERSION)|g'
+
+# Where to install to may change from one make to the next: substitute always.
+.PHONY: FORCE
+$(BUILD)/seqnum.pc: client/seqnum.pc.in FORCE
+	@mkdir -p $(@D)
+	@$(SUBSTITUTE) $< >$@
+$(BUILD)/%.service: systemd/%.service.in FORCE
+	@mkdir -p $(@D)
+	@$(SUBSTITUTE) $< >$@
+$(BUILD)/%.socket: systemd/%.socket.in FORCE
+	@mkdir -p $(@D)
+	@$(SUBSTITUTE) $< >$@
+
+# ---------------------------------------------------------------- tests
+
+$(BUILD)/libtestable.a: $(TESTABLE_OBJECTS)
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(TESTABLE_OBJECTS)
+
+# The rooms from inside.
+$(UNIT_TESTS): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libtestable.a
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^ $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+# The shipped library and the real daemon, from outside.
+AGAINST_LIBRARY = -L$(BUILD) -lseqnum -Wl,-rpath,'$$ORIGIN/../..'
+
+$(BUILD)/tests/integration/test-%: $(BUILD)/tests/integration/test-%.o $(HARNESS_OBJECTS) \
+		$(BUILD)/$(LIBRARY)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $(filter %.o,$^) \
+		$(AGAINST_LIBRARY) $(CMOCKA_LIBS)
+
+$(BUILD)/tests/integration/test-%: tests/integration/test-%.cc $(BUILD)/$(LIBRARY)
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)$(CXX) -Iclient -Wall -Wextra -Werror $(HARDENING) $(CFLAGS) $(ALL_LDFLAGS) \
+		-MMD -MP -o $@ $< $(AGAINST_LIBRARY)
+
+$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/$(LIBRARY)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $(filter %.o,$^) \
+		$(AGAINST_LIBRARY) -pthread
+
+check-programs: all $(UNIT_TESTS) $(INTEGRATION_TESTS)
+
+# TESTS=pattern runs those whose path matches, e.g. `make check TESTS=unit`.
+check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some
+	@SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. tests/run-tests.sh '$(TESTS)' \
+		$(UNIT_TESTS) tests/unit/test-symbols.sh $(INTEGRATION_TESTS) $(TEST_SCRIPTS) \
+		tests/model/run.sh
+
+asan: ## build with AddressSanitizer and UBSan in $(BUILD)/asan, and test
+	$(MAKE) check BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' \
+		SEQNUM_SANITIZER=asan
+
+tsan: ## build with ThreadSanitizer in $(BUILD)/tsan, and test
+	$(MAKE) check BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g' SEQNUM_SANITIZER=tsan
+
+export SEQNUM_SANITIZER
+
+bench: all $(BENCHES) ## measure, as ratios to the bare instruction of the same run
+	@SEQNUM_BUILD=$(BUILD) tests/bench/run.sh
+
+demo: all ## a private instance, drawn from by many, its daemon killed
+	@SEQNUM_BUILD=$(BUILD) tests/demo.sh
+
+# ---------------------------------------------------------------- lint
+
+C_FILES = $(wildcard client/*.c config/*.c daemon/*.c tests/*/*.c)
+H_FILES = $(wildcard client/*.h config/*.h daemon/*.h tests/*/*.h)
+SHELL_FILES = $(wildcard tests/*.sh tests/*/*.sh) .ci/run tests/all tests/demo
+
+lint: ## warnings as errors (gcc, clang), clang-tidy, cppcheck, clang-format, shellcheck, mandoc
+	$(MAKE) WERROR=1 BUILD=$(BUILD)/lint-gcc check-programs
+	$(MAKE) WERROR=1 BUILD=$(BUILD)/lint-clang CC=$(CLANG) CFLAGS='-O1' all $(UNIT_TESTS:$(BUILD)/%=$(BUILD)/lint-clang/%)
+	clang-format --dry-run -Werror $(C_FILES) $(H_FILES)
+	printf '%s\n' $(C_FILES) | xargs -P2 -n4 sh -c \
+		'clang-tidy --quiet "$$@" -- -std=c11 $(subst ",\",$(subst ',,$(ALL_CPPFLAGS))) -Itests/integration 2>/dev/null || { echo "clang-tidy: $$@"; exit 255; }' sh
+	cppcheck --quiet --std=c11 --error-exitcode=1 --enable=warning,performance,portability \
+		--inline-suppr --suppress=missingIncludeSystem --suppress=unknownMacro \
+		-D_GNU_SOURCE -D__x86_64__ -DSEQNUM_VERSION='""' -DSEQNUM_CONFIG_FILE='""' \
+		-Iclient -Iconfig -Idaemon client config daemon
+	shellcheck $(wildcard $(SHELL_FILES))
+	mandoc -T lint -W warning $(MAN1) $(MAN3) $(MAN5) $(MAN8)
+	@echo "lint: nothing to say"
+
+format: ## let clang-format lay out all sources
+	clang-format -i $(C_FILES) $(H_FILES)
+
+# ---------------------------------------------------------------- install
+
+SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+deps: ## install what building and testing needs (Debian)
+	$(SUDO) apt-get update -q
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+		$(DEPS_BUILD) $(DEPS_CHECK) $(DEPS_LINT)
+
+install: all ## install to $(DESTDIR)$(PREFIX)
+	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(libdir)/pkgconfig \
+		$(DESTDIR)$(includedir) $(DESTDIR)$(unitdir) $(DESTDIR)$(sysusersdir) \
+		$(DESTDIR)$(sysconfdir)/seqnumd $(addprefix $(DESTDIR)$(mandir)/man,1 3 5 8)
+	$(INSTALL) -m 755 $(BUILD)/seqnum $(DESTDIR)$(bindir)/
+	$(INSTALL) -m 755 $(BUILD)/seqnumd $(DESTDIR)$(sbindir)/
+	$(INSTALL) -m 644 $(BUILD)/$(LIBRARY_FULL) $(BUILD)/libseqnum.a $(DESTDIR)$(libdir)/
+	ln -sf $(LIBRARY_FULL) $(DESTDIR)$(libdir)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(libdir)/$(LIBRARY)
+	$(INSTALL) -m 644 $(BUILD)/seqnum.pc $(DESTDIR)$(libdir)/pkgconfig/
+	$(INSTALL) -m 644 client/seqnum.h $(DESTDIR)$(includedir)/
+	$(INSTALL) -m 644 $(UNITS) $(DESTDIR)$(unitdir)/
+	$(INSTALL) -m 644 systemd/seqnumd.sysusers $(DESTDIR)$(sysusersdir)/seqnumd.conf
+	$(INSTALL) -m 644 $(MAN1) $(DESTDIR)$(mandir)/man1/
+	$(INSTALL) -m 644 $(MAN3) $(DESTDIR)$(mandir)/man3/
+	$(INSTALL) -m 644 $(MAN5) $(DESTDIR)$(mandir)/man5/
+	$(INSTALL) -m 644 $(MAN8) $(DESTDIR)$(mandir)/man8/
+	[ -e $(DESTDIR)$(sysconfdir)/seqnumd/seqnumd.ini ] || \
+		$(INSTALL) -m 644 config/seqnumd.ini $(DESTDIR)$(sysconfdir)/seqnumd/
+
+uninstall: ## remove what install put there, but for the configuration
+	rm -f $(DESTDIR)$(bindir)/seqnum $(DESTDIR)$(sbindir)/seqnumd \
+		$(addprefix $(DESTDIR)$(libdir)/,$(LIBRARY) $(SONAME) $(LIBRARY_FULL) libseqnum.a) \
+		$(DESTDIR)$(libdir)/pkgconfig/seqnum.pc $(DESTDIR)$(includedir)/seqnum.h \
+		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS))) \
+		$(DESTDIR)$(sysusersdir)/seqnumd.conf \
+		$(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(MAN1))) \
+		$(addprefix $(DESTDIR)$(mandir)/man3/,$(notdir $(MAN3))) \
+		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(MAN5))) \
+		$(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(MAN8)))
+
+clean: ## remove $(BUILD)
+	rm -rf $(BUILD)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+-include $(shell find $(BUILD) -name '*.d' -not -path '$(BUILD)/asan/*' -not -path '$(BUILD)/tsan/*' -not -path '$(BUILD)/lint-*' 2>/dev/null)

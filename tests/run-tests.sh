@@ -1,0 +1,36 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Runs test programs one after the other: run-tests.sh PATTERN PROGRAM...
+#
+# Those whose path contains PATTERN (empty: all). A line for each, with its
+# time; its output only if it failed. Exit status 77 of a test means skipped.
+# Closes with a line that counts them, and fails if any failed.
+
+set -u
+pattern=$1
+shift
+limit=${SEQNUM_TEST_LIMIT:-600} # seconds a single test may take
+passed=0 failed=0 skipped=0
+log=$(mktemp "${TMPDIR:-/tmp}/seqnum-test.XXXXXX") || exit 1
+trap 'rm -f "$log"' EXIT
+
+for program; do
+        [[ $program == *"$pattern"* ]] || continue
+        begin=$(date +%s%N)
+        timeout --kill-after=10 "$limit" "$program" >"$log" 2>&1 </dev/null
+        status=$?
+        took=$((($(date +%s%N) - begin) / 1000000))
+        name=${program#"${SEQNUM_BUILD:-build}"/}
+        case $status in
+        0) passed=$((passed + 1)) word=ok ;;
+        77) skipped=$((skipped + 1)) word="skipped: $(tail -n 1 "$log")" ;;
+        124 | 137) failed=$((failed + 1)) word="FAILED (took longer than $limit s)" ;;
+        *) failed=$((failed + 1)) word="FAILED (exit status $status)" ;;
+        esac
+        printf '%-44s %6d.%03d s  %s\n' "$name" $((took / 1000)) $((took % 1000)) "$word"
+        [[ $word == FAILED* ]] && sed 's/^/    | /' "$log"
+done
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
