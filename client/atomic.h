@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Every access to memory that another process writes, with its order.
+ *
+ * The protocol's proof is a statement about a handful of loads and stores;
+ * they are all here, each with the partner it pairs with, and no other file
+ * names a memory order. The words are those of C11 (N1570, 7.17.3).
+ *
+ * All are lock-free on the machines we serve (layout.h asserts it), which is
+ * also what makes them address-free and so fit for shared memory (7.17.5p3
+ * footnote).
+ */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* --- the cell: written by every client --------------------------------- */
+
+/*
+ * Claim `count` indices. One instruction (`lock xadd`) and the point at which
+ * a draw takes its place in the order of all draws.
+ *
+ * Sequentially consistent: with cell_next() in the daemon after it moved the
+ * low mark this forms the store-load pattern of Dekker: either the daemon sees
+ * the claim that passed its new low mark, or the claimant sees the new mark.
+ * On x86 the order is free, every locked instruction is a full barrier.
+ * Acquire, as part of that, keeps the loads of the window behind the claim;
+ * they pair with window_publish() below.
+ */
+static inline uint64_t cell_claim(_Atomic(uint64_t) *next, uint64_t count)
+{
+        return atomic_fetch_add_explicit(next, count, memory_order_seq_cst);
+}
+
+/*
+ * Give a claim back that nobody was told about, if no later one was made. A
+ * plain compare-and-swap: it publishes nothing but the number itself.
+ */
+static inline bool cell_unclaim(_Atomic(uint64_t) *next, uint64_t claimed, uint64_t count)
+{
+        uint64_t expected = claimed + count;
+
+        return atomic_compare_exchange_strong_explicit(next, &expected, claimed,
+                                                       memory_order_relaxed, memory_order_relaxed);
+}
+
+/* Look at the next index. The daemon's half of the pattern at cell_claim(). */
+static inline uint64_t cell_next(const _Atomic(uint64_t) *next)
+{
+        return atomic_load_explicit(next, memory_order_seq_cst);
+}
+
+/*
+ * Daemon, at a freeze: sets `bit` and returns the index at which claims ended.
+ * It takes its place in the one total order of claims of this cell, so that
+ * every claim is either before it and counted or after it and void.
+ */
+static inline uint64_t cell_freeze(_Atomic(uint64_t) *next, uint64_t bit)
+{
+        return atomic_fetch_or_explicit(next, bit, memory_order_seq_cst);
+}
+
+/*
+ * Daemon, at a thaw: only void claims (frozen bit) are overwritten. Release:
+ * a claimant that gets an index from it sees the window as it was before.
+ */
+static inline void cell_thaw(_Atomic(uint64_t) *next, uint64_t index)
+{
+        atomic_store_explicit(next, index, memory_order_seq_cst);
+}
+
+/* Daemon, at a jump: next = max(next, index), against running claims. */
+static inline uint64_t cell_raise(_Atomic(uint64_t) *next, uint64_t index)
+{
+        uint64_t seen = atomic_load_explicit(next, memory_order_relaxed);
+
+        while (seen < index &&
+               !atomic_compare_exchange_weak_explicit(next, &seen, index, memory_order_seq_cst,
+                                                      memory_order_relaxed))
+                ;
+        return seen < index ? index : seen;
+}
+
+/* --- the window: written by the daemon alone --------------------------- */
+
+/*
+ * Publish a word of the window. Release: whoever sees the new word sees
+ * everything the daemon wrote before: a ceiling brings its floor along, a
+ * floor the raised `next`. Pairs with window_look() in the library.
+ */
+static inline void window_publish(_Atomic(uint64_t) *word, uint64_t value)
+{
+        atomic_store_explicit(word, value, memory_order_release);
+}
+
+/*
+ * Publish the low mark. Sequentially consistent, then cell_next(): the
+ * daemon's half of the pattern at cell_claim().
+ */
+static inline void window_publish_low(_Atomic(uint64_t) *word, uint64_t value)
+{
+        atomic_store_explicit(word, value, memory_order_seq_cst);
+}
+
+/*
+ * Read a word of the window. Acquire: pairs with window_publish(), and keeps
+ * the reads in the order of the program, which for a draw is ceiling first,
+ * then floor. Whoever sees a new ceiling therefore sees its floor.
+ */
+static inline uint64_t window_look(const _Atomic(uint64_t) *word)
+{
+        return atomic_load_explicit(word, memory_order_acquire);
+}
+
+/*
+ * The low mark, read after the claim: the client's half of the pattern at
+ * cell_claim(). A plain load on x86.
+ */
+static inline uint64_t window_look_low(const _Atomic(uint64_t) *word)
+{
+        return atomic_load_explicit(word, memory_order_seq_cst);
+}
+
+/*
+ * The wake word: the daemon bumps it after all that waiters wait for (release),
+ * then wakes; a waiter reads it before it looks (acquire) and sleeps only while
+ * it is still the same. A change between look and sleep thus ends the sleep.
+ */
+static inline void wake_bump(_Atomic(uint32_t) *word)
+{
+        atomic_fetch_add_explicit(word, 1, memory_order_release);
+}
+
+static inline uint32_t wake_look(const _Atomic(uint32_t) *word)
+{
+        return atomic_load_explicit(word, memory_order_acquire);
+}
+
+/* --- states, offsets and pointers: published last ---------------------- */
+
+/*
+ * Publish something complete: a header's magic, a state, a chain's link, a
+ * handle's view. Release, the last store; pairs with the see_*() below.
+ */
+static inline void publish_u32(_Atomic(uint32_t) *word, uint32_t value)
+{
+        atomic_store_explicit(word, value, memory_order_release);
+}
+
+static inline void publish_u64(_Atomic(uint64_t) *word, uint64_t value)
+{
+        atomic_store_explicit(word, value, memory_order_release);
+}
+
+static inline uint32_t see_u32(const _Atomic(uint32_t) *word)
+{
+        return atomic_load_explicit(word, memory_order_acquire);
+}
+
+static inline uint64_t see_u64(const _Atomic(uint64_t) *word)
+{
+        return atomic_load_explicit(word, memory_order_acquire);
+}
+
+static inline void publish_pointer(_Atomic(void *) *word, void *value)
+{
+        atomic_store_explicit(word, value, memory_order_release);
+}
+
+static inline void *see_pointer(_Atomic(void *) *word)
+{
+        return atomic_load_explicit(word, memory_order_acquire);
+}
+
+/* --- the doorbell's bitmap --------------------------------------------- */
+
+/*
+ * A client marks its slot in the bitmap, then the bitmap's word in the summary,
+ * then posts the semaphore; the daemon takes the summary first, then the words.
+ * Acquire-release on both sides: a mark set before the summary bit that the
+ * daemon took is seen by the daemon.
+ */
+static inline uint64_t bell_mark(_Atomic(uint64_t) *word, uint64_t bits)
+{
+        return atomic_fetch_or_explicit(word, bits, memory_order_acq_rel);
+}
+
+static inline uint64_t bell_take(_Atomic(uint64_t) *word)
+{
+        return atomic_exchange_explicit(word, 0, memory_order_acq_rel);
+}
+
+/* --- figures for people ------------------------------------------------ */
+
+/* Relaxed: nothing is decided by a counter or a heartbeat. */
+static inline void count_up(_Atomic(uint64_t) *word)
+{
+        atomic_fetch_add_explicit(word, 1, memory_order_relaxed);
+}
+
+static inline uint64_t count_read(const _Atomic(uint64_t) *word)
+{
+        return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static inline void count_set(_Atomic(uint64_t) *word, uint64_t value)
+{
+        atomic_store_explicit(word, value, memory_order_relaxed);
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * seqnum(1), the command: what its files share.
+ *
+ * One table of verbs (cli.c) drives dispatch, usage and the check of arguments;
+ * a verb's function gets options and names that were already told apart and
+ * returns the exit status. A new verb is a row in the table, a table of its
+ * options and one function, in the file of its group:
+ *
+ *   cli.c         the table, usage, global options, dispatch
+ *   cli-args.c    options and names of one verb
+ *   cli-report.c  errors, exit statuses, facts as text or JSON
+ *   cli-format.c  numbers as text, fast
+ *   cli-draw.c    next, peek
+ *   cli-show.c    list, info
+ *   cli-status.c  status
+ *
+ * The command is no part of libseqnum. It links the library statically and
+ * looks behind its handles, as a client of the same version may.
+ */
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "seqnum.h"
+
+/* Exit statuses; those above 2 have their number and sense from sysexits(3). */
+enum cli_exit {
+        CLI_OK = 0,
+        CLI_NO = 1,           /* an answer of no: no such sequence, at its end */
+        CLI_USAGE = 2,        /* the command line is wrong; nothing was done */
+        CLI_DATA = 65,        /* the segment is not one we can use */
+        CLI_UNAVAILABLE = 69, /* the service is away */
+        CLI_SYSTEM = 71,      /* out of memory, files, ... */
+        CLI_OUTPUT = 74,      /* standard output did not take it all */
+        CLI_TRY_AGAIN = 75,   /* no number in time */
+        CLI_NOT_PERMITTED = 77,
+};
+
+/* Options before the verb. */
+struct cli {
+        const char *shm; /* valid, never NULL */
+        uint64_t timeout_usec;
+};
+
+/* --- options and names (cli-args.c) ------------------------------------- */
+
+/* Keys of options without a letter; all other keys are the letter itself. */
+enum {
+        CLI_KEY_JSON = 1,
+        CLI_KEY_VERSION = 2,
+};
+
+/* One row of a table that ends with a row of zeroes. */
+struct cli_option {
+        int key;
+        const char *name;     /* without the dashes */
+        const char *argument; /* what to call it, NULL: takes none */
+        const char *help;
+};
+
+#define CLI_OPTION_HELP                                                                            \
+        {                                                                                          \
+                'h', "help", NULL, "show this help"                                                \
+        }
+#define CLI_OPTION_JSON                                                                            \
+        {                                                                                          \
+                CLI_KEY_JSON, "json", NULL, "print JSON, for programs"                             \
+        }
+
+struct cli_args {
+        const char *values[128]; /* by key; NULL: not given; "" if it takes no argument */
+        char **names;
+        int n_names;
+};
+
+/*
+ * Tell options and names apart. `leading`: stop at the first name, so that a
+ * verb's own options are left to the verb. 0, or -EINVAL after saying on
+ * standard error what is wrong; `verb` is for that message, NULL for none.
+ */
+int cli_args_parse(struct cli_args *ret, const struct cli_option *options, const char *verb,
+                   bool leading, int argc, char **argv);
+
+void cli_options_print(const struct cli_option *options, FILE *out);
+
+/* Decimal digits and nothing else, min..max. 0 or -EINVAL. */
+int cli_parse_count(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
+
+/* Seconds, with up to six decimals, in microseconds. 0 or -EINVAL. */
+int cli_parse_seconds(const char *text, uint64_t *ret);
+
+/* --- verbs --------------------------------------------------------------- */
+
+struct cli_verb {
+        const char *name;
+        const char *arguments; /* for usage */
+        const char *help;      /* one line */
+        int min_names, max_names;
+        const struct cli_option *options;
+        int (*run)(const struct cli *cli, const struct cli_args *args); /* the exit status */
+};
+
+extern const struct cli_option cli_next_options[], cli_peek_options[], cli_list_options[],
+        cli_info_options[], cli_status_options[];
+
+int cli_next(const struct cli *cli, const struct cli_args *args);
+int cli_peek(const struct cli *cli, const struct cli_args *args);
+int cli_list(const struct cli *cli, const struct cli_args *args);
+int cli_info(const struct cli *cli, const struct cli_args *args);
+int cli_status(const struct cli *cli, const struct cli_args *args);
+
+/* --- errors and output (cli-report.c) ------------------------------------ */
+
+/* The one place where an error of the library becomes an exit status. */
+int cli_exit_status(int error);
+
+/* What the user can do about an error of the library; NULL: nothing in particular. */
+const char *cli_hint(int error);
+
+/* "seqnum: ..." and a newline on standard error. */
+void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Say that `what` failed on `object` with the library's `error`; its exit status. */
+int cli_fail(const char *what, const char *object, int error);
+
+/* Attach, and open `name` unless NULL. 0, or the exit status after saying why. */
+int cli_attach(const struct cli *cli, unsigned flags, struct seqnum_client **ret);
+int cli_open(const struct cli *cli, unsigned flags, const char *name,
+             struct seqnum_client **ret_client, struct seqnum **ret);
+
+/* Bring all output out. `status`, or CLI_OUTPUT after saying what was lost. */
+int cli_output_done(int status);
+
+/*
+ * Facts in an order, each a key and a value: printed as aligned "key: value"
+ * lines or as JSON, so that the two never differ in what they tell.
+ */
+struct facts {
+        json_t *object;
+        bool incomplete; /* out of memory */
+};
+
+struct facts facts_new(void);
+void facts_free(struct facts *facts);
+void facts_string(struct facts *facts, const char *key, const char *value); /* NULL: none */
+void facts_integer(struct facts *facts, const char *key, int64_t value);
+void facts_unsigned(struct facts *facts, const char *key, uint64_t value); /* > INT64_MAX: none */
+void facts_real(struct facts *facts, const char *key, double value);
+void facts_bool(struct facts *facts, const char *key, bool value);
+void facts_none(struct facts *facts, const char *key);
+
+/* Print all; the exit status. */
+int facts_print(const struct facts *facts, bool json);
+
+/* --- numbers as text (cli-format.c) -------------------------------------- */
+
+#define NUMBER_WIDTH_MAX 255
+
+struct number_format {
+        char *prefix, *suffix; /* owned */
+        size_t prefix_length, suffix_length;
+        bool zero, minus, plus, space, grouped;
+        unsigned width;
+};
+
+/*
+ * Read a printf-like FORMAT with one %d in it, NULL for "%d". 0; -ENOMEM; or
+ * -EINVAL with the column (from 1, in bytes) and what is wrong there.
+ */
+int number_format_parse(struct number_format *ret, const char *format, size_t *ret_column,
+                        const char **ret_reason);
+void number_format_free(struct number_format *format);
+
+/* Print all numbers of the run. 0; -ENOMEM, or the errno of writing, negative. */
+int number_run_print(const struct number_format *format, const struct seqnum_run *run);

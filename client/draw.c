@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Drawing: claim an index, judge the claim.
+ *
+ * The claim is one fetch_add on the cell; the judgement compares what it
+ * returned with the window, ceiling first, then floor. Below the ceiling and
+ * not below the floor the claim is granted, and that is the whole fast path:
+ * a few loads and one locked instruction. All else is the slow path, which waits,
+ * claims again or looks the name up again until the claim is granted, refused
+ * for good, or out of time.
+ *
+ * Why nothing is handed out twice: a granted index was returned by fetch_add
+ * to one claimant only (the daemon sets `next` only where all claims it
+ * overwrites are void, a client lowers it only over its own ungranted claim,
+ * the last made), and it lies below a ceiling that was durable before it was
+ * published, so that no later daemon begins below it. tests/model checks it.
+ */
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <time.h>
+
+#include "atomic.h"
+#include "futex.h"
+#include "handle.h"
+
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/*
+ * The longest sleep before a waiter looks around: is the daemon alive, was the
+ * segment replaced? Also how soon a call that got lost is made again.
+ */
+#define WAIT_SLICE_USEC UINT64_C(50000)
+
+enum verdict {
+        GRANTED,
+        WAITING, /* above the ceiling: becomes valid when the ceiling rises */
+        VOID,    /* draw again */
+        PAST,    /* past the last index there is */
+};
+
+/* A claim on its way to a verdict. */
+struct draw {
+        struct seqnum *seq;
+        const struct view *view;
+        uint64_t index;
+        uint64_t count;
+        bool claimed;      /* index .. index + count - 1 are claimed in view's cell */
+        bool waited;       /* this draw was counted among those that had to wait */
+        uint64_t deadline; /* CLOCK_MONOTONIC, usec */
+};
+
+/* --- helpers ----------------------------------------------------------- */
+
+static uint64_t now_usec(void)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static uint64_t add_saturating(uint64_t a, uint64_t b)
+{
+        return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+/* Ask the daemon for more: mark the slot, then post the doorbell. */
+static void ring(const struct view *view)
+{
+        struct segment_shared *shared = view->mapping->shared;
+        uint32_t word = view->slot / 64;
+        int pending = 0;
+
+        bell_mark(&view->mapping->wants[word], UINT64_C(1) << (view->slot % 64));
+        bell_mark(&shared->summary[word / 64], UINT64_C(1) << (word % 64));
+        /* A post not yet taken comes after our marks: the daemon will see them. */
+        if (sem_getvalue(&shared->doorbell, &pending) == 0 && pending > 0)
+                return;
+        count_up(&shared->rings);
+        (void)sem_post(&shared->doorbell);
+}
+
+static enum verdict judge(const struct view *view, uint64_t index, uint64_t count)
+{
+        /* Ceiling first: whoever sees a new ceiling sees its floor. */
+        uint64_t ceiling = window_look(&view->window->ceiling);
+        uint64_t floor = window_look(&view->window->floor);
+
+        if ((index & CELL_FROZEN) || index < floor)
+                return VOID;
+        if (index + count <= ceiling)
+                return sequence_map_straight(&view->map, index, count) == count ? GRANTED : VOID;
+        if (index + count > view->map.limit)
+                return PAST;
+        return WAITING;
+}
+
+/* --- the slow path ----------------------------------------------------- */
+
+static void claim(struct draw *draw)
+{
+        draw->index = cell_claim(&draw->view->cell->next, draw->count);
+        draw->claimed = true;
+}
+
+/*
+ * Give back a claim that was not granted, so that its numbers are not skipped.
+ * Possible only while nobody claimed later; else the claim stands as it was.
+ */
+static void unclaim(struct draw *draw)
+{
+        if (draw->claimed && cell_unclaim(&draw->view->cell->next, draw->index, draw->count))
+                draw->claimed = false;
+}
+
+static bool granted(const struct draw *draw)
+{
+        return draw->claimed && judge(draw->view, draw->index, draw->count) == GRANTED;
+}
+
+/* Must the name be looked up again before anything can be drawn? */
+static bool view_retired(const struct view *view)
+{
+        return see_u32(&view->window->state) == WINDOW_RETIRED ||
+               see_u32(&view->mapping->header->state) == SEGMENT_RETIRED;
+}
+
+/*
+ * Is it of use to claim now? Not while the window is frozen: the claim would
+ * be void. And not above the ceiling while no daemon is there to raise it:
+ * callers that time out and try again, for as long as the daemon is away,
+ * would skip a number each time.
+ */
+static bool worth_claiming(const struct draw *draw, bool attended)
+{
+        uint64_t next = cell_next(&draw->view->cell->next);
+        uint64_t end = add_saturating(next, draw->count);
+
+        if (next & CELL_FROZEN)
+                return false;
+        return attended || end <= window_look(&draw->view->window->ceiling) ||
+               end > draw->view->map.limit;
+}
+
+/* Move on to what the name leads to now. 0 also when there is nothing new yet. */
+static int renew(struct draw *draw)
+{
+        int r = handle_renew(draw->seq, draw->view);
+
+        if (r == -EAGAIN || r == -ENXIO)
+                return 0;
+        if (r < 0)
+                return r;
+        draw->view = see_pointer(&draw->seq->view);
+        draw->claimed = false;
+        return 0;
+}
+
+/* Sleep until the window changes, for one slice or what is left of the time. */
+static int sleep_a_slice(struct draw *draw, uint32_t wake)
+{
+        uint64_t now = now_usec();
+        uint64_t left = draw->deadline > now ? draw->deadline - now : 0;
+
+        if (left == 0)
+                return -ETIMEDOUT;
+        if (!draw->waited) {
+                draw->waited = true;
+                count_up(&draw->view->cell->waits);
+        }
+        futex_wait(&draw->view->window->wake, wake,
+                   left < WAIT_SLICE_USEC ? left : WAIT_SLICE_USEC);
+        return 0;
+}
+
+/*
+ * One look at how things stand. 1: granted. 0: slept or moved, look again.
+ * Otherwise a negative errno, with the claim abandoned.
+ */
+static int step(struct draw *draw)
+{
+        const struct view *view = draw->view;
+        uint32_t wake = wake_look(&view->window->wake); /* before looking: see wake_bump() */
+        enum verdict verdict = draw->claimed ? judge(view, draw->index, draw->count) : VOID;
+        bool attended;
+
+        if (verdict == GRANTED)
+                return 1;
+        if (verdict == PAST)
+                return -EOVERFLOW;
+        if (verdict == VOID)
+                draw->claimed = false;
+        if (view_retired(view)) {
+                int r;
+
+                /* What retired it may first have raised the ceiling over the claim. */
+                if (granted(draw))
+                        return 1;
+                r = renew(draw);
+                if (r < 0 || draw->view != view)
+                        return r;
+                return sleep_a_slice(draw, wake);
+        }
+
+        attended = mapping_attended(view->mapping);
+        if (!attended) {
+                int r = mapping_current(view->mapping, draw->seq->client->shm) ? 0 : renew(draw);
+
+                if (r < 0 || draw->view != view)
+                        return r;
+                unclaim(draw);
+        }
+        if (!draw->claimed && worth_claiming(draw, attended)) {
+                claim(draw);
+                return now_usec() > draw->deadline ? -ETIMEDOUT : 0;
+        }
+        ring(view);
+        return sleep_a_slice(draw, wake);
+}
+
+/* Can this handle draw at all? Says why not. */
+static int drawable(const struct seqnum *seq, const struct view *view, uint64_t count)
+{
+        if (!view->mapping)
+                return -ECHILD;
+        if (!seq->client->writable)
+                return -EACCES;
+        if (view->map.period && count > view->map.period)
+                return -ERANGE;
+        return 0;
+}
+
+/* Take a claim that is not granted yet to its end. */
+static int wait_for_grant(struct draw *draw)
+{
+        int r = drawable(draw->seq, draw->view, draw->count);
+
+        if (r < 0) {
+                unclaim(draw);
+                return r;
+        }
+        draw->deadline = add_saturating(now_usec(), count_read(&draw->seq->client->timeout_usec));
+        do {
+                r = step(draw);
+        } while (r == 0);
+        if (r < 0) {
+                /*
+                 * A last look: the ceiling may have risen over the claim since,
+                 * and then it is ours, and whoever gave it back would lose it.
+                 */
+                if (granted(draw))
+                        return 0;
+                unclaim(draw);
+                return r;
+        }
+        return 0;
+}
+
+/*
+ * What the fast path could not decide. A granted claim that crossed the low
+ * mark is the common way here. On success `draw` holds the granted claim.
+ */
+static int settle(struct draw *draw)
+{
+        uint64_t low;
+        int r;
+
+        if (!draw->view->mapping)
+                return -ECHILD;
+        if (!granted(draw)) {
+                r = wait_for_grant(draw);
+                if (r < 0)
+                        return r;
+        }
+        low = window_look_low(&draw->view->window->low);
+        if (draw->index <= low && low < draw->index + draw->count)
+                ring(draw->view);
+        return 0;
+}
+
+static __attribute__((noinline, cold)) int next_slowly(struct seqnum *seq, const struct view *view,
+                                                       uint64_t index, int64_t *ret)
+{
+        struct draw draw = {.seq = seq, .view = view, .index = index, .count = 1, .claimed = true};
+        int r;
+
+        r = settle(&draw);
+        if (r < 0)
+                return r;
+        *ret = sequence_map_value(&draw.view->map, draw.index);
+        return 0;
+}
+
+static __attribute__((noinline, cold)) int next_run_slowly(struct seqnum *seq,
+                                                           const struct view *view, uint64_t index,
+                                                           uint32_t count, struct seqnum_run *ret)
+{
+        struct draw draw = {
+                .seq = seq, .view = view, .index = index, .count = count, .claimed = true};
+        int r;
+
+        r = settle(&draw);
+        if (r < 0)
+                return r;
+        *ret = (struct seqnum_run){
+                .first = sequence_map_value(&draw.view->map, draw.index),
+                .increment = draw.view->map.increment,
+                .count = count,
+        };
+        return 0;
+}
+
+/* --- the fast path ----------------------------------------------------- */
+
+/*
+ * Is a claim granted at first sight? Not when it crosses the low mark: then
+ * somebody must ring, and the slow path does.
+ */
+static inline bool fast_granted(const struct window *window, uint64_t index, uint64_t count)
+{
+        uint64_t ceiling = window_look(&window->ceiling); /* before floor */
+        uint64_t floor = window_look(&window->floor);
+        uint64_t low = window_look_low(&window->low);
+
+        if (unlikely(index >= ceiling || (count > 1 && count > ceiling - index)))
+                return false;
+        if (unlikely(index < floor))
+                return false;
+        return likely(low - index >= count);
+}
+
+/*
+ * What is needed behind the claim is loaded before it: behind a locked
+ * instruction every load waits, and the compiler may not move one up by itself.
+ */
+int seqnum_next(struct seqnum *seq, int64_t *ret)
+{
+        const struct view *view = see_pointer(&seq->view);
+        const struct window *window = view->fast_window;
+        uint64_t origin = (uint64_t)view->map.origin;
+        uint64_t increment = (uint64_t)view->map.increment;
+        uint64_t index = cell_claim(&view->cell->next, 1);
+
+        if (unlikely(!fast_granted(window, index, 1)))
+                return next_slowly(seq, view, index, ret);
+        *ret = (int64_t)(origin + index * increment); /* sequence_map_value(), inlined */
+        return 0;
+}
+
+int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret)
+{
+        const struct view *view = see_pointer(&seq->view);
+        const struct window *window = view->fast_window;
+        uint64_t index;
+
+        if (unlikely(count == 0))
+                return -EINVAL;
+        index = cell_claim(&view->cell->next, count);
+        if (unlikely(!fast_granted(window, index, count)))
+                return next_run_slowly(seq, view, index, count, ret);
+        *ret = (struct seqnum_run){
+                .first = sequence_map_value(&view->map, index),
+                .increment = view->map.increment,
+                .count = count,
+        };
+        return 0;
+}
+
+/* --- looking without taking -------------------------------------------- */
+
+uint64_t view_next_index(const struct view *view)
+{
+        const struct cell *cell = &view->mapping->cells[view->slot];
+        uint64_t floor = window_look(&view->window->floor);
+        uint64_t next = cell_next(&cell->next);
+
+        if (next & CELL_FROZEN)
+                next = see_u32(&view->window->state) == WINDOW_FROZEN
+                               ? window_look(&view->window->frozen)
+                               : next & ~CELL_FROZEN;
+        return next < floor ? floor : next;
+}
+
+int seqnum_peek(struct seqnum *seq, int64_t *ret)
+{
+        const struct view *view = see_pointer(&seq->view);
+        uint64_t index;
+        int r;
+
+        if (!view->mapping)
+                return -ECHILD;
+        if (view_retired(view)) {
+                r = handle_renew(seq, view);
+                if (r < 0)
+                        return r;
+                view = see_pointer(&seq->view);
+        }
+        index = view_next_index(view);
+        if (index >= view->map.limit)
+                return -EOVERFLOW;
+        *ret = sequence_map_value(&view->map, index);
+        return 0;
+}

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Clients and handles, their making, renewal and end; see handle.h. */
+
+#include "handle.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "atomic.h"
+#include "directory.h"
+
+static const char default_shm[] = "/seqnumd";
+
+/* --- views that never draw --------------------------------------------- */
+
+/* Every claim here has the frozen bit, hence is void. */
+static struct cell void_cell = {.next = CELL_FROZEN};
+static const struct window void_window = {.floor = WINDOW_CLOSED, .state = WINDOW_RETIRED};
+static struct view forked_view = {
+        .cell = &void_cell,
+        .window = &void_window,
+        .fast_window = &void_window,
+};
+
+/* --- fork -------------------------------------------------------------- */
+
+static pthread_mutex_t clients_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct seqnum_client *clients;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+static int fork_error;
+
+/* Lock everything, so that the child's copy is in no half-made state. */
+static void before_fork(void)
+{
+        pthread_mutex_lock(&clients_lock);
+        for (struct seqnum_client *c = clients; c; c = c->next)
+                pthread_mutex_lock(&c->lock);
+}
+
+static void after_fork_in_parent(void)
+{
+        for (struct seqnum_client *c = clients; c; c = c->next)
+                pthread_mutex_unlock(&c->lock);
+        pthread_mutex_unlock(&clients_lock);
+}
+
+static void after_fork_in_child(void)
+{
+        for (struct seqnum_client *c = clients; c; c = c->next) {
+                c->forked = true;
+                for (struct seqnum *seq = c->handles; seq; seq = seq->next)
+                        publish_pointer(&seq->view, &forked_view);
+                pthread_mutex_unlock(&c->lock);
+        }
+        pthread_mutex_unlock(&clients_lock);
+}
+
+static void watch_forks(void)
+{
+        fork_error = -pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+static void clients_link(struct seqnum_client *client)
+{
+        pthread_mutex_lock(&clients_lock);
+        client->next = clients;
+        if (clients)
+                clients->previous = client;
+        clients = client;
+        pthread_mutex_unlock(&clients_lock);
+}
+
+static void clients_unlink(struct seqnum_client *client)
+{
+        pthread_mutex_lock(&clients_lock);
+        if (client->previous)
+                client->previous->next = client->next;
+        else if (clients == client)
+                clients = client->next;
+        if (client->next)
+                client->next->previous = client->previous;
+        pthread_mutex_unlock(&clients_lock);
+}
+
+/* --- views ------------------------------------------------------------- */
+
+/*
+ * The mapping of the window's constants, -EBADMSG when they are none that the
+ * daemon would have published: they come from outside like everything else.
+ */
+static int window_map(const struct window *window, struct sequence_map *ret)
+{
+        struct sequence_params params = {
+                .kind = (enum sequence_kind)window->kind,
+                .start = window->start,
+                .increment = window->increment,
+                .min = window->min,
+                .max = window->max,
+                .cycle = window->cycle != 0,
+        };
+        char reason[256];
+
+        if (window->kind != SEQUENCE_COUNTER || window->origin < window->min ||
+            window->origin > window->max || sequence_params_check(&params, reason, sizeof(reason)))
+                return -EBADMSG;
+        *ret = sequence_map_make(&params, window->origin);
+        return 0;
+}
+
+static int view_new(struct view **ret, const struct mapping *mapping, uint32_t slot)
+{
+        struct view *view;
+        int r;
+
+        view = calloc(1, sizeof(*view));
+        if (!view)
+                return -ENOMEM;
+        view->window = &mapping->windows[slot];
+        view->cell = mapping->writable ? &mapping->cells[slot] : &void_cell;
+        view->mapping = mapping;
+        view->slot = slot;
+        r = window_map(view->window, &view->map);
+        if (r < 0) {
+                free(view);
+                return r;
+        }
+        view->fast_window = view->map.period ? &void_window : view->window;
+        *ret = view;
+        return 0;
+}
+
+/* --- mappings of a client ---------------------------------------------- */
+
+/* Is the newest mapping out of date: retired, or abandoned and replaced? */
+static bool mapping_outdated(const struct seqnum_client *client)
+{
+        const struct mapping *mapping = client->mappings;
+
+        if (see_u32(&mapping->header->state) == SEGMENT_RETIRED)
+                return true;
+        return !mapping_attended(mapping) && !mapping_current(mapping, client->shm);
+}
+
+/* With the lock held: make sure that the newest mapping is of the live object. */
+static int client_refresh(struct seqnum_client *client)
+{
+        struct mapping *mapping;
+        int r;
+
+        if (!mapping_outdated(client))
+                return 0;
+        r = mapping_new(&mapping, client->shm, client->writable);
+        if (r < 0)
+                return r;
+        if (see_u32(&mapping->header->state) == SEGMENT_RETIRED) {
+                mapping_free(mapping);
+                return -ENXIO;
+        }
+        mapping->older = client->mappings;
+        client->mappings = mapping;
+        return 0;
+}
+
+static int renew_locked(struct seqnum *seq, const struct view *stale)
+{
+        struct seqnum_client *client = seq->client;
+        struct view *view;
+        uint32_t slot;
+        int r;
+
+        if (client->forked)
+                return -ECHILD;
+        if (see_pointer(&seq->view) != stale)
+                return 0;
+        r = client_refresh(client);
+        if (r < 0)
+                return r;
+        r = directory_find(client->mappings, seq->name, seq->name_length, &slot);
+        if (r < 0)
+                return r;
+        if (stale && stale->mapping == client->mappings && stale->slot == slot)
+                return -EAGAIN;
+        r = view_new(&view, client->mappings, slot);
+        if (r < 0)
+                return r;
+        view->older = seq->views;
+        seq->views = view;
+        publish_pointer(&seq->view, view);
+        return 0;
+}
+
+int handle_renew(struct seqnum *seq, const struct view *stale)
+{
+        int r;
+
+        pthread_mutex_lock(&seq->client->lock);
+        r = renew_locked(seq, stale);
+        pthread_mutex_unlock(&seq->client->lock);
+        return r;
+}
+
+/* --- the public constructors and destructors --------------------------- */
+
+int seqnum_attach(struct seqnum_client **ret, const char *shm, unsigned flags)
+{
+        struct seqnum_client *client;
+        int r;
+
+        if (flags & ~SEQNUM_RDONLY)
+                return -EINVAL;
+        if (!shm)
+                shm = secure_getenv("SEQNUM_SHM");
+        if (!shm || !*shm)
+                shm = default_shm;
+        if (!segment_name_valid(shm))
+                return -EINVAL;
+        pthread_once(&fork_once, watch_forks);
+        if (fork_error < 0)
+                return fork_error;
+
+        client = calloc(1, sizeof(*client));
+        if (!client)
+                return -ENOMEM;
+        pthread_mutex_init(&client->lock, NULL);
+        client->writable = !(flags & SEQNUM_RDONLY);
+        count_set(&client->timeout_usec, SEQNUM_TIMEOUT_DEFAULT);
+        memcpy(client->shm, shm, strlen(shm) + 1);
+        r = mapping_new(&client->mappings, shm, client->writable);
+        if (r < 0) {
+                pthread_mutex_destroy(&client->lock);
+                free(client);
+                return r;
+        }
+        clients_link(client);
+        *ret = client;
+        return 0;
+}
+
+struct seqnum_client *seqnum_detach(struct seqnum_client *client)
+{
+        struct mapping *older;
+
+        if (!client)
+                return NULL;
+        while (client->handles)
+                seqnum_close(client->handles);
+        clients_unlink(client);
+        for (struct mapping *m = client->mappings; m; m = older) {
+                older = m->older;
+                mapping_free(m);
+        }
+        pthread_mutex_destroy(&client->lock);
+        free(client);
+        return NULL;
+}
+
+static void handle_link(struct seqnum *seq)
+{
+        struct seqnum_client *client = seq->client;
+
+        seq->next = client->handles;
+        if (client->handles)
+                client->handles->previous = seq;
+        client->handles = seq;
+}
+
+static void handle_unlink(struct seqnum *seq)
+{
+        if (seq->previous)
+                seq->previous->next = seq->next;
+        else if (seq->client->handles == seq)
+                seq->client->handles = seq->next;
+        if (seq->next)
+                seq->next->previous = seq->previous;
+}
+
+int seqnum_open(struct seqnum **ret, struct seqnum_client *client, const char *name)
+{
+        size_t length = strnlen(name, SEQUENCE_NAME_MAX + 1);
+        struct seqnum *seq;
+        int r;
+
+        if (!sequence_name_valid(name, length))
+                return -EINVAL;
+        seq = calloc(1, sizeof(*seq));
+        if (!seq)
+                return -ENOMEM;
+        seq->client = client;
+        seq->name_length = length;
+        memcpy(seq->name, name, length);
+
+        pthread_mutex_lock(&client->lock);
+        r = renew_locked(seq, NULL);
+        if (r >= 0)
+                handle_link(seq);
+        pthread_mutex_unlock(&client->lock);
+        if (r < 0) {
+                free(seq);
+                return r;
+        }
+        *ret = seq;
+        return 0;
+}
+
+struct seqnum *seqnum_close(struct seqnum *seq)
+{
+        struct seqnum_client *client;
+        struct view *older;
+
+        if (!seq)
+                return NULL;
+        client = seq->client;
+        pthread_mutex_lock(&client->lock);
+        handle_unlink(seq);
+        pthread_mutex_unlock(&client->lock);
+        for (struct view *v = seq->views; v; v = older) {
+                older = v->older;
+                free(v);
+        }
+        free(seq);
+        return NULL;
+}
+
+int seqnum_set_timeout(struct seqnum_client *client, uint64_t timeout_usec)
+{
+        if (client->forked)
+                return -ECHILD;
+        count_set(&client->timeout_usec, timeout_usec);
+        return 0;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Clients and handles: what libseqnum keeps behind seqnum.h's two pointers.
+ *
+ * A handle leads to a view: an immutable record of one slot of one mapping and
+ * of the constants that turn its indices into values. A draw loads the view
+ * once and works on it alone, so that it can never claim in one window and
+ * judge by another, whatever other threads do to the handle meanwhile. When a
+ * slot is retired or the segment replaced, a new view takes the place of the
+ * old by one release store; old views and mappings are kept until the handle
+ * is closed and the client detached, since a draw may still be using them.
+ *
+ * Views that must not draw (read-only clients, the child of a fork) lead to a
+ * private cell whose every claim is void, and views whose values take more than
+ * a multiplication (cycling sequences) to a fast window that grants nothing.
+ * The fast path thus needs no check of its own: such a draw finds itself in the
+ * slow path, which knows how, or says why not.
+ */
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "attach.h"
+#include "params.h"
+#include "seqnum.h"
+
+struct view {
+        struct cell *cell;                /* where a draw claims */
+        const struct window *fast_window; /* by what it judges at first sight */
+        struct sequence_map map;
+        const struct window *window;   /* by what it judges in the end */
+        const struct mapping *mapping; /* NULL: of a forked child, refused */
+        uint32_t slot;
+        struct view *older; /* of the same handle */
+};
+
+struct seqnum {
+        _Atomic(void *) view; /* struct view, never NULL */
+        struct seqnum_client *client;
+        struct view *views; /* newest first, freed with the handle */
+        struct seqnum *next, *previous;
+        size_t name_length;
+        char name[SEQUENCE_NAME_MAX + 1];
+};
+
+struct seqnum_client {
+        pthread_mutex_t lock; /* mappings, handles and their list of views */
+        _Atomic(uint64_t) timeout_usec;
+        struct mapping *mappings; /* newest first, never NULL but while made */
+        struct seqnum *handles;
+        struct seqnum_client *next, *previous; /* of all in the process */
+        bool writable;
+        bool forked; /* this is a child's copy */
+        char shm[SEGMENT_NAME_MAX + 1];
+};
+
+/*
+ * Give the handle a view of what its name leads to now, in place of `stale`.
+ *   0         there is a view that is not `stale`, perhaps another thread's
+ *   -EAGAIN   not yet: the name still leads to the retired slot
+ *   -ENOENT   the sequence is gone
+ *   -ENXIO    there is no segment at the moment
+ *   or another of seqnum_attach()'s errors
+ */
+int handle_renew(struct seqnum *seq, const struct view *stale);
+
+/*
+ * The index the next claim would get and be granted, if nobody else claimed
+ * meanwhile; in a frozen window, the one a thaw will start from. At or above
+ * the limit when the sequence is at its end.
+ */
+uint64_t view_next_index(const struct view *view);
