@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Adoption of a window left by an earlier daemon; see adopt.h. */
+
+#include "adopt.h"
+
+#include "atomic.h"
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+        return a > b ? a : b;
+}
+
+struct adopt_view adopt_look(const struct window *window, const struct cell *cell)
+{
+        return (struct adopt_view){
+                .id = window->id,
+                .generation = window->generation,
+                .floor = window_look(&window->floor),
+                .ceiling = window_look(&window->ceiling),
+                .frozen = window_look(&window->frozen),
+                .next = cell_next(&cell->next),
+                .state = see_u32(&window->state),
+        };
+}
+
+static struct adopt_plan fresh(uint64_t position, const char *remark)
+{
+        return (struct adopt_plan){
+                .action = ADOPT_FRESH,
+                .position = position,
+                .remark = remark,
+        };
+}
+
+/*
+ * The window was closed by a freeze. Where, is best known to the store, if the
+ * daemon lived to save it; else to the window; else, if the daemon died right
+ * after it set the bit, it is where void claims have carried `next` meanwhile.
+ * Of two answers the higher wins: a store restored from a backup is behind.
+ */
+static struct adopt_plan decide_frozen(const struct sequence *sequence,
+                                       const struct adopt_view *view)
+{
+        uint64_t durable = max_u64(sequence->hi, view->ceiling);
+        uint64_t claimed = view->next & ~CELL_FROZEN;
+        bool noted = view->state == WINDOW_FROZEN;
+        uint64_t position = noted ? view->frozen : claimed;
+
+        if (sequence->exact && sequence->hi > position)
+                position = sequence->hi;
+        if (position < view->floor || position > durable + WINDOW_OVERSHOOT_MAX)
+                return fresh(durable, "its frozen position cannot be believed");
+        if (position > sequence->map.limit)
+                position = sequence->map.limit;
+        return (struct adopt_plan){
+                .action = ADOPT_FROZEN,
+                .position = position,
+                .floor = view->floor,
+                .ceiling = view->ceiling,
+                .store_behind = view->ceiling > sequence->hi ||
+                                (noted && sequence->exact && view->frozen > sequence->hi),
+        };
+}
+
+static struct adopt_plan decide_open(const struct sequence *sequence, const struct adopt_view *view)
+{
+        uint64_t durable = max_u64(sequence->hi, view->ceiling);
+
+        if (sequence->exact && sequence->hi > view->ceiling)
+                return fresh(durable, "the store has moved on since");
+        if (view->next < view->floor || view->next > durable + WINDOW_OVERSHOOT_MAX)
+                return fresh(durable, "its next index cannot be believed");
+        return (struct adopt_plan){
+                .action = ADOPT_KEEP,
+                .position = view->next,
+                .floor = view->floor,
+                .ceiling = view->ceiling,
+                .store_behind = view->ceiling > sequence->hi,
+        };
+}
+
+struct adopt_plan adopt_decide(const struct sequence *sequence, const struct adopt_view *view)
+{
+        uint64_t limit = sequence->map.limit;
+
+        if (view->id != sequence->id || view->generation != sequence->generation)
+                return fresh(sequence->hi, NULL);
+        if (view->floor == WINDOW_CLOSED || view->state == WINDOW_RETIRED)
+                return fresh(sequence->hi, NULL);
+        if (view->floor > limit || view->ceiling > limit)
+                return fresh(sequence->hi, "its limits cannot be believed");
+        if (view->next & CELL_FROZEN)
+                return decide_frozen(sequence, view);
+        return decide_open(sequence, view);
+}

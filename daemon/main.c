@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * seqnumd: the command line, and nothing else.
+ *
+ * Exit statuses are those of sysexits.h, so that a service manager can tell a
+ * bad configuration, which a restart does not mend, from a passing trouble.
+ */
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "config.h"
+#include "log.h"
+#include "service.h"
+
+static void usage(FILE *stream)
+{
+        (void)fputs("usage: seqnumd [-c FILE] [--check-config]\n"
+                    "       seqnumd --version | --help\n"
+                    "\n"
+                    "Serve sequence numbers in shared memory.\n"
+                    "\n"
+                    "  -c, --config FILE   read FILE, not " SEQNUM_CONFIG_FILE "\n"
+                    "      --check-config  say all that is wrong with the file, and exit\n"
+                    "      --version       print the version, and exit\n"
+                    "      --help          print this, and exit\n",
+                    stream);
+}
+
+/* What a failed start means to whoever started us. */
+static int exit_status(int error)
+{
+        switch (-error) {
+        case EBUSY:
+                return EX_UNAVAILABLE;
+        case EBADMSG:
+        case EPROTONOSUPPORT:
+                return EX_DATAERR;
+        case EPERM:
+        case EACCES:
+                return EX_NOPERM;
+        case EIO:
+        case ENOSPC:
+        case EROFS:
+                return EX_IOERR;
+        case ENOKEY: /* a key's value does not fit this host */
+        case EEXIST: /* the segment is another's */
+        case EINVAL:
+                return EX_CONFIG;
+        default:
+                return EX_OSERR;
+        }
+}
+
+static int load(struct config **ret, const char *path)
+{
+        struct config_errors errors = {0};
+        int r;
+
+        r = config_load(ret, path, &errors);
+        for (size_t i = 0; i < errors.n_items; i++)
+                log_error("%s", errors.items[i]);
+        config_errors_clear(&errors);
+        return r < 0 ? EX_CONFIG : EX_OK;
+}
+
+static int check(const char *path)
+{
+        struct config *config;
+        int status = load(&config, path);
+
+        if (status != EX_OK)
+                return status;
+        printf("%s: good, %zu sequences\n", path, config->n_sequences);
+        config_free(config);
+        return EX_OK;
+}
+
+static int serve(const char *path)
+{
+        struct service *service;
+        struct config *config;
+        int r, status;
+
+        status = load(&config, path);
+        if (status != EX_OK)
+                return status;
+        r = service_new(&service, config);
+        if (r < 0)
+                return exit_status(r);
+        r = service_run(service);
+        service_free(service);
+        return r < 0 ? EX_OSERR : EX_OK;
+}
+
+int main(int argc, char **argv)
+{
+        enum { CHECK_CONFIG = 256, VERSION, HELP };
+        static const struct option options[] = {
+                {"config", required_argument, NULL, 'c'},
+                {"check-config", no_argument, NULL, CHECK_CONFIG},
+                {"version", no_argument, NULL, VERSION},
+                {"help", no_argument, NULL, HELP},
+                {NULL, 0, NULL, 0},
+        };
+        const char *path = SEQNUM_CONFIG_FILE;
+        bool check_only = false;
+        int option;
+
+        log_open();
+        while ((option = getopt_long(argc, argv, "c:", options, NULL)) >= 0) {
+                switch (option) {
+                case 'c':
+                        path = optarg;
+                        break;
+                case CHECK_CONFIG:
+                        check_only = true;
+                        break;
+                case VERSION:
+                        puts("seqnumd " SEQNUM_VERSION);
+                        return EX_OK;
+                case HELP:
+                        usage(stdout);
+                        return EX_OK;
+                default:
+                        usage(stderr);
+                        return EX_USAGE;
+                }
+        }
+        if (optind < argc) {
+                (void)fprintf(stderr, "seqnumd: %s: it takes no arguments\n", argv[optind]);
+                usage(stderr);
+                return EX_USAGE;
+        }
+        return check_only ? check(path) : serve(path);
+}

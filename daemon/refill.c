@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Refilling windows; see refill.h. */
+
+#include "refill.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "atomic.h"
+#include "log.h"
+#include "pace.h"
+#include "window.h"
+
+#define RETRY_USEC    UINT64_C(250000)
+#define COMPLAIN_USEC UINT64_C(30000000) /* say again that it still fails */
+
+/* One commit under way, with all it needs until its end. */
+struct batch {
+        struct commit_job job;
+        struct refill *refill;
+        size_t n;
+        struct sequence **sequences;
+        struct store_op ops[];
+};
+
+static uint64_t now_usec(void)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* --- who wants --------------------------------------------------------- */
+
+void refill_want(struct refill *refill, struct sequence *sequence)
+{
+        struct sequence **wanting;
+        size_t size;
+
+        if (sequence->wanted)
+                return;
+        if (refill->n_wanting == refill->size_wanting) {
+                size = refill->size_wanting ? 2 * refill->size_wanting : 64;
+                wanting = reallocarray(refill->wanting, size, sizeof(struct sequence *));
+                if (!wanting)
+                        return; /* whoever waits rings again */
+                refill->wanting = wanting;
+                refill->size_wanting = size;
+        }
+        sequence->wanted = true;
+        refill->wanting[refill->n_wanting++] = sequence;
+}
+
+static void want_word(struct refill *refill, uint32_t word)
+{
+        uint64_t bits = bell_take(&refill->segment->map.wants[word]);
+        struct sequence *sequence;
+
+        while (bits) {
+                uint32_t bit = (uint32_t)__builtin_ctzll(bits);
+
+                bits &= bits - 1;
+                sequence = registry_at(refill->registry, word * 64 + bit);
+                if (sequence)
+                        refill_want(refill, sequence);
+        }
+}
+
+void refill_answer(struct refill *refill)
+{
+        struct segment_shared *shared = refill->segment->map.shared;
+        uint32_t words = refill->segment->map.geometry.n_slots / 64;
+
+        for (uint32_t i = 0; i * 64 < words; i++) {
+                uint64_t bits = bell_take(&shared->summary[i]);
+
+                while (bits) {
+                        uint32_t word = i * 64 + (uint32_t)__builtin_ctzll(bits);
+
+                        bits &= bits - 1;
+                        if (word < words)
+                                want_word(refill, word);
+                }
+        }
+        segment_heartbeat(refill->segment);
+        refill_run(refill);
+}
+
+/* --- how much ---------------------------------------------------------- */
+
+static uint64_t size_to_keep(struct sequence *sequence, uint64_t next, uint64_t now)
+{
+        uint64_t last = sequence->refilled_next;
+        struct pace_sample sample = {
+                .size = sequence->size,
+                .elapsed_usec = now - sequence->refilled_usec,
+                .consumed = next > last ? next - last : 0,
+                .exhausted = next >= sequence->ceiling,
+        };
+
+        sequence->refilled_usec = now;
+        sequence->refilled_next = next;
+        return sequence->params.reserve ? sequence->params.reserve : pace_size(&sample);
+}
+
+/*
+ * What a sequence that was rung for needs. True: the reservation in *ret.
+ * False: nothing (any more), or nothing that a commit would have to precede.
+ */
+static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
+                 struct store_op *ret)
+{
+        uint64_t next, end, limit = sequence->map.limit;
+
+        if (!window_next(refill->segment, sequence, &next)) {
+                refill->distrust(sequence, refill->userdata);
+                return false;
+        }
+        if (!sequence->frozen && next <= sequence->low && next < sequence->ceiling &&
+            sequence->ceiling <= sequence->hi)
+                return false;
+        if (sequence->frozen && (sequence->hi > next || sequence->hi >= limit) &&
+            !sequence->exact) {
+                /* Reserved already, by a daemon that died before it could publish. */
+                (void)window_grant(refill->segment, sequence, sequence->lo, sequence->hi);
+                return false;
+        }
+        if (sequence->hi >= limit) {
+                if (sequence->frozen)
+                        (void)window_grant(refill->segment, sequence, sequence->lo, limit);
+                return false;
+        }
+
+        sequence->size = size_to_keep(sequence, next, now);
+        end = next + sequence->size < limit ? next + sequence->size : limit;
+        if (end <= sequence->hi && !sequence->frozen) {
+                /* It slowed down, enough is ahead: only the low mark moves. */
+                (void)window_grant(refill->segment, sequence, sequence->lo, sequence->hi);
+                return false;
+        }
+        if (end <= sequence->hi)
+                end = sequence->hi + 1;
+        *ret = (struct store_op){
+                .type = STORE_RESERVE,
+                .id = sequence->id,
+                .generation = sequence->generation,
+                .from = sequence->hi,
+                .count = end - sequence->hi,
+        };
+        return true;
+}
+
+/* --- the commit -------------------------------------------------------- */
+
+static void complain(struct refill *refill, const struct commit_job *job, int error)
+{
+        uint64_t now = now_usec();
+
+        refill->failures++;
+        if (!refill->failing_since)
+                refill->failing_since = now;
+        else if (now - refill->complained < COMPLAIN_USEC)
+                return;
+        refill->complained = now;
+        log_error("cannot reserve numbers: %s; windows stay as they are, trying again every %d ms",
+                  job->message[0] ? job->message : strerror(-error), (int)(RETRY_USEC / 1000));
+}
+
+static void rejoice(struct refill *refill)
+{
+        if (!refill->failing_since)
+                return;
+        log_notice("reserving numbers works again, after %" PRIu64 " failures in %" PRIu64 " s",
+                   refill->failures, (now_usec() - refill->failing_since) / 1000000);
+        refill->failing_since = 0;
+        refill->failures = 0;
+}
+
+static void retry_later(struct refill *refill)
+{
+        refill->retrying = true;
+        (void)sd_event_source_set_time_relative(refill->retry, RETRY_USEC);
+        (void)sd_event_source_set_enabled(refill->retry, SD_EVENT_ONESHOT);
+}
+
+static void publish(struct refill *refill, struct sequence *sequence, const struct store_op *op)
+{
+        sequence->lo = op->lo;
+        sequence->hi = op->hi;
+        sequence->exact = false;
+        if (window_grant(refill->segment, sequence, op->lo, op->hi))
+                refill_want(refill, sequence);
+}
+
+static void batch_done(struct commit_job *job, int error)
+{
+        struct batch *batch = job->userdata;
+        struct refill *refill = batch->refill;
+
+        for (size_t i = 0; i < batch->n; i++) {
+                batch->sequences[i]->reserving = false;
+                if (error < 0)
+                        refill_want(refill, batch->sequences[i]);
+                else
+                        publish(refill, batch->sequences[i], &batch->ops[i]);
+        }
+        if (error < 0) {
+                complain(refill, job, error);
+                retry_later(refill);
+        } else {
+                rejoice(refill);
+                refill_run(refill);
+        }
+        free(batch->sequences);
+        free(batch);
+}
+
+static struct batch *batch_new(struct refill *refill, size_t most)
+{
+        struct batch *batch = calloc(1, sizeof(*batch) + most * sizeof(struct store_op));
+
+        if (!batch)
+                return NULL;
+        batch->sequences = calloc(most, sizeof(struct sequence *));
+        if (!batch->sequences) {
+                free(batch);
+                return NULL;
+        }
+        batch->refill = refill;
+        return batch;
+}
+
+/* Move those that want, and are not being served already, into a batch. */
+static void gather(struct refill *refill, struct batch *batch)
+{
+        uint64_t now = now_usec();
+        size_t n = refill->n_wanting;
+        struct sequence *sequence;
+
+        refill->n_wanting = 0;
+        for (size_t i = 0; i < n; i++) {
+                sequence = refill->wanting[i];
+                if (sequence->reserving) {
+                        refill->wanting[refill->n_wanting++] = sequence;
+                        continue;
+                }
+                sequence->wanted = false;
+                if (!plan(refill, sequence, now, &batch->ops[batch->n]))
+                        continue;
+                sequence->reserving = true;
+                batch->sequences[batch->n++] = sequence;
+        }
+}
+
+void refill_run(struct refill *refill)
+{
+        struct batch *batch;
+
+        if (refill->n_wanting == 0 || refill->retrying || refill->paused)
+                return;
+        batch = batch_new(refill, refill->n_wanting);
+        if (!batch) {
+                retry_later(refill);
+                return;
+        }
+        gather(refill, batch);
+        if (batch->n == 0) {
+                free(batch->sequences);
+                free(batch);
+                return;
+        }
+        batch->job.ops = batch->ops;
+        batch->job.n_ops = batch->n;
+        batch->job.done = batch_done;
+        batch->job.userdata = batch;
+        committer_submit(refill->committer, &batch->job);
+}
+
+void refill_pause(struct refill *refill)
+{
+        refill->paused = true;
+        committer_drain(refill->committer);
+}
+
+void refill_resume(struct refill *refill)
+{
+        refill->paused = false;
+        refill_run(refill);
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct refill *refill = userdata;
+
+        (void)source;
+        (void)usec;
+        refill->retrying = false;
+        refill_run(refill);
+        return 0;
+}
+
+int refill_init(struct refill *refill, sd_event *event, struct registry *registry,
+                struct committer *committer)
+{
+        int r;
+
+        *refill = (struct refill){
+                .event = event,
+                .registry = registry,
+                .committer = committer,
+        };
+        r = sd_event_add_time_relative(event, &refill->retry, CLOCK_MONOTONIC, 0, 0, on_retry,
+                                       refill);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_enabled(refill->retry, SD_EVENT_OFF);
+}
+
+void refill_clear(struct refill *refill)
+{
+        sd_event_source_unref(refill->retry);
+        free(refill->wanting);
+        *refill = (struct refill){0};
+}

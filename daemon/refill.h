@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Refilling windows: from a ring of the doorbell to a higher ceiling.
+ *
+ * All sequences that asked since the last look go into one commit; while it is
+ * under way others gather for the next. What the store did not confirm is not
+ * published: when a commit fails the windows stay as they are, those who wait
+ * time out cleanly, and the commit is tried again, for as long as it takes.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <systemd/sd-event.h>
+
+#include "committer.h"
+#include "segment.h"
+#include "sequence.h"
+
+struct refill {
+        sd_event *event;
+        struct registry *registry;
+        struct committer *committer;
+        struct segment *segment; /* set anew when the segment is replaced */
+
+        /* Called for a sequence whose cell holds what nobody could have claimed. */
+        void (*distrust)(struct sequence *sequence, void *userdata);
+        void *userdata;
+
+        struct sequence **wanting; /* those with `wanted` set */
+        size_t n_wanting, size_wanting;
+        sd_event_source *retry;
+        bool retrying;          /* the last commit failed, the timer runs */
+        bool paused;            /* no new commits: windows are about to be closed */
+        uint64_t failing_since; /* CLOCK_MONOTONIC usec, 0: all is well */
+        uint64_t complained;    /* when that was last said */
+        uint64_t failures;
+};
+
+int refill_init(struct refill *refill, sd_event *event, struct registry *registry,
+                struct committer *committer);
+void refill_clear(struct refill *refill);
+
+/*
+ * Finish the commits under way and begin no other, so that no window is opened
+ * behind the back of whoever closes them; and go on again.
+ */
+void refill_pause(struct refill *refill);
+void refill_resume(struct refill *refill);
+
+/* Somebody rang: note who wants, and start a commit for them. */
+void refill_answer(struct refill *refill);
+
+/* Note that a sequence wants more; refill_run() starts the commit. */
+void refill_want(struct refill *refill, struct sequence *sequence);
+void refill_run(struct refill *refill);

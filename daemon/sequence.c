@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The sequences being served; see sequence.h. */
+
+#define HASH_NONFATAL_OOM 1
+
+#include "sequence.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NO_SLOT UINT32_MAX
+
+static struct sequence *sequence_free(struct sequence *sequence)
+{
+        if (!sequence)
+                return NULL;
+        free(sequence->name);
+        free(sequence);
+        return NULL;
+}
+
+struct sequence *registry_find(const struct registry *registry, const char *name)
+{
+        struct sequence *sequence;
+
+        HASH_FIND(by_name, registry->by_name, name, strlen(name), sequence);
+        return sequence;
+}
+
+int registry_add(struct registry *registry, const struct store_sequence *stored,
+                 struct sequence **ret)
+{
+        struct sequence *sequence;
+
+        if (registry_find(registry, stored->name))
+                return -EEXIST;
+        sequence = calloc(1, sizeof(*sequence));
+        if (!sequence)
+                return -ENOMEM;
+        sequence->name = strdup(stored->name);
+        if (!sequence->name) {
+                sequence_free(sequence);
+                return -ENOMEM;
+        }
+        sequence->id = stored->id;
+        sequence->slot = NO_SLOT;
+        sequence_redefine(sequence, &stored->params, stored->origin, stored->generation,
+                          stored->hi);
+        sequence->lo = stored->lo;
+        sequence->exact = stored->exact;
+
+        HASH_ADD_KEYPTR(by_name, registry->by_name, sequence->name, strlen(sequence->name),
+                        sequence);
+        if (!sequence->by_name.tbl) { /* how uthash says that memory ran out */
+                sequence_free(sequence);
+                return -ENOMEM;
+        }
+        registry->n_sequences++;
+        *ret = sequence;
+        return 0;
+}
+
+struct sequence *registry_at(const struct registry *registry, uint32_t slot)
+{
+        return slot < registry->n_slots ? registry->by_slot[slot] : NULL;
+}
+
+static int grow_slots(struct registry *registry, size_t n)
+{
+        size_t size = registry->n_slots ? registry->n_slots : 64;
+        struct sequence **by_slot;
+
+        while (size < n)
+                size *= 2;
+        if (size == registry->n_slots)
+                return 0;
+        by_slot = reallocarray(registry->by_slot, size, sizeof(struct sequence *));
+        if (!by_slot)
+                return -ENOMEM;
+        memset(by_slot + registry->n_slots, 0,
+               (size - registry->n_slots) * sizeof(struct sequence *));
+        registry->by_slot = by_slot;
+        registry->n_slots = size;
+        return 0;
+}
+
+void registry_detach(struct registry *registry, struct sequence *sequence)
+{
+        if (registry_at(registry, sequence->slot) == sequence)
+                registry->by_slot[sequence->slot] = NULL;
+        sequence->slot = NO_SLOT;
+}
+
+int registry_move(struct registry *registry, struct sequence *sequence, uint32_t slot)
+{
+        int r = grow_slots(registry, (size_t)slot + 1);
+
+        if (r < 0)
+                return r;
+        registry_detach(registry, sequence);
+        registry->by_slot[slot] = sequence;
+        sequence->slot = slot;
+        return 0;
+}
+
+void registry_clear_slots(struct registry *registry)
+{
+        for (size_t i = 0; i < registry->n_slots; i++)
+                registry->by_slot[i] = NULL;
+        registry_each (registry, sequence)
+                sequence->slot = NO_SLOT;
+}
+
+void registry_clear(struct registry *registry)
+{
+        struct sequence *sequence, *next;
+
+        HASH_ITER (by_name, registry->by_name, sequence, next) {
+                HASH_DELETE(by_name, registry->by_name, sequence);
+                sequence_free(sequence);
+        }
+        free(registry->by_slot);
+        *registry = (struct registry){0};
+}
+
+void sequence_redefine(struct sequence *sequence, const struct sequence_params *params,
+                       int64_t origin, uint64_t generation, uint64_t position)
+{
+        sequence->params = *params;
+        sequence->origin = origin;
+        sequence->generation = generation;
+        sequence->map = sequence_map_make(params, origin);
+        sequence->lo = sequence->hi = position;
+        sequence->exact = true;
+        sequence->floor = sequence->ceiling = position;
+        sequence->low = UINT64_MAX;
+        sequence->frozen = false;
+        sequence->size = 0;
+        sequence->refilled_usec = 0;
+        sequence->refilled_next = position;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The sequences being served: the daemon's own copy of everything it decided.
+ *
+ * What the segment says about a window is never read back; what the store
+ * confirmed is never forgotten. A struct sequence belongs to the thread of the
+ * event loop alone.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uthash.h>
+
+#include "params.h"
+#include "store.h"
+
+struct sequence {
+        UT_hash_handle by_name;
+        char *name;
+        uint64_t id, generation;
+        struct sequence_params params;
+        int64_t origin;
+        struct sequence_map map;
+
+        /* the store's last word: range reserved, or the exact position */
+        uint64_t lo, hi;
+        bool exact;
+
+        /* what we published in the window */
+        uint32_t slot;
+        uint64_t floor, ceiling, low;
+        bool frozen;
+        uint64_t frozen_at; /* index at which claims ended, valid while frozen */
+
+        bool listed; /* scratch of a reload: it is in the file */
+
+        /* reservation */
+        bool wanted;            /* in the list of those that want more */
+        bool reserving;         /* a commit is under way */
+        uint64_t size;          /* indices to keep ahead at the present rate */
+        uint64_t refilled_usec; /* CLOCK_MONOTONIC of the last refill, 0: never */
+        uint64_t refilled_next; /* `next` as it was then */
+};
+
+struct registry {
+        struct sequence *by_name; /* head of uthash */
+        struct sequence **by_slot;
+        size_t n_slots;
+        uint32_t n_sequences;
+};
+
+/* Everything below lies under a durable ceiling or was never given out. */
+static inline uint64_t sequence_durable(const struct sequence *sequence)
+{
+        return sequence->hi > sequence->ceiling ? sequence->hi : sequence->ceiling;
+}
+
+/*
+ * Take a sequence in, as the store has it. It has no slot yet. 0, -ENOMEM, or
+ * -EEXIST.
+ */
+int registry_add(struct registry *registry, const struct store_sequence *stored,
+                 struct sequence **ret);
+
+/* NULL when there is none. */
+struct sequence *registry_find(const struct registry *registry, const char *name);
+
+/* The sequence that `slot` serves now; NULL for a retired slot or none. */
+struct sequence *registry_at(const struct registry *registry, uint32_t slot);
+
+/* From now on `slot` serves the sequence, and its former slot none. 0 or -ENOMEM. */
+int registry_move(struct registry *registry, struct sequence *sequence, uint32_t slot);
+
+/* No slot serves the sequence any more. */
+void registry_detach(struct registry *registry, struct sequence *sequence);
+
+/* No slot serves anything: the segment is about to be replaced. */
+void registry_clear_slots(struct registry *registry);
+
+void registry_clear(struct registry *registry);
+
+/* New parameters and generation, as the store has confirmed them. */
+void sequence_redefine(struct sequence *sequence, const struct sequence_params *params,
+                       int64_t origin, uint64_t generation, uint64_t position);
+
+#define registry_each(registry, sequence)                                                          \
+        for (struct sequence *sequence = (registry)->by_name; sequence;                            \
+             sequence = sequence->by_name.next)

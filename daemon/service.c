@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+
+/* One instance from its start to its stop; see service.h. */
+
+#include "service.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+#include <systemd/sd-daemon.h>
+
+#include "log.h"
+#include "window.h"
+
+/* --- small services ---------------------------------------------------- */
+
+struct waited_commit {
+        int error;
+        char *message;
+};
+
+static void commit_done(struct commit_job *job, int error)
+{
+        struct waited_commit *wait = job->userdata;
+
+        wait->error = error;
+        memcpy(wait->message, job->message, COMMIT_MESSAGE_SIZE);
+}
+
+int service_commit(struct service *service, struct store_op *ops, size_t n_ops, char *message)
+{
+        struct waited_commit wait = {.message = message};
+        struct commit_job job = {
+                .ops = ops,
+                .n_ops = n_ops,
+                .done = commit_done,
+                .userdata = &wait,
+        };
+
+        message[0] = '\0';
+        if (n_ops == 0)
+                return 0;
+        committer_submit(service->committer, &job);
+        committer_drain(service->committer);
+        if (wait.error < 0 && !message[0])
+                (void)snprintf(message, COMMIT_MESSAGE_SIZE, "%s", strerror(-wait.error));
+        return wait.error;
+}
+
+int service_place(struct service *service, struct segment *segment, struct sequence *sequence,
+                  uint64_t position)
+{
+        const struct slot_setup setup = {
+                .name = sequence->name,
+                .id = sequence->id,
+                .generation = sequence->generation,
+                .params = sequence->params,
+                .origin = sequence->origin,
+                .position = position,
+        };
+        uint32_t slot;
+        int r;
+
+        r = segment_add(segment, &setup, &slot);
+        if (r >= 0)
+                r = registry_move(&service->registry, sequence, slot);
+        if (r < 0)
+                return r;
+        sequence->floor = sequence->ceiling = position;
+        sequence->low = UINT64_MAX;
+        sequence->frozen = false;
+        return 0;
+}
+
+struct segment_setup service_segment_setup(const struct service *service)
+{
+        return (struct segment_setup){
+                .shm = service->config->shm,
+                .socket = service->config->socket,
+                .instance_id = service->store->instance_id,
+                .max_sequences = service->config->max_sequences,
+                .mode = service->config->mode,
+                .group = service->group,
+        };
+}
+
+static void say_status(const struct service *service)
+{
+        (void)sd_notifyf(0, "STATUS=serving %" PRIu32 " sequences in %s",
+                         service->registry.n_sequences, service->config->shm);
+}
+
+int service_find_group(const struct config *config, gid_t *ret)
+{
+        const struct group *group;
+
+        if (!config->group) {
+                *ret = (gid_t)-1;
+                return 0;
+        }
+        group = getgrnam(config->group); /* before any thread, or in the loop's */
+        if (!group) {
+                log_error("%s: group = %s: there is no such group; create it (systemd-sysusers, "
+                          "groupadd) or leave group empty for the daemon's own",
+                          config->path, config->group);
+                return -ENOKEY;
+        }
+        *ret = group->gr_gid;
+        return 0;
+}
+
+/* --- stop -------------------------------------------------------------- */
+
+static size_t gather_positions(struct service *service, struct store_op *ops)
+{
+        size_t n = 0;
+
+        registry_each (&service->registry, sequence) {
+                uint64_t position;
+
+                if (!registry_at(&service->registry, sequence->slot))
+                        continue;
+                position = window_freeze(service->segment, sequence);
+                if (sequence->exact && sequence->hi == position)
+                        continue;
+                if (!window_next(service->segment, sequence, &position) ||
+                    position < sequence->lo) {
+                        log_about(LOG_WARNING, sequence->name,
+                                  "index %" PRIu64 " in the segment cannot be believed; going on "
+                                  "at %" PRIu64,
+                                  position, sequence->hi);
+                        continue;
+                }
+                ops[n++] = (struct store_op){
+                        .type = STORE_SAVE,
+                        .id = sequence->id,
+                        .generation = sequence->generation,
+                        .position = position,
+                };
+        }
+        return n;
+}
+
+/* The store has the exact positions: note it, and grant what waited for it. */
+static void positions_saved(struct service *service)
+{
+        registry_each (&service->registry, sequence) {
+                uint64_t position;
+
+                if (!sequence->frozen || !registry_at(&service->registry, sequence->slot) ||
+                    !window_next(service->segment, sequence, &position) || position < sequence->lo)
+                        continue;
+                sequence->lo = sequence->hi = position;
+                sequence->exact = true;
+                window_grant_rest(service->segment, sequence);
+        }
+}
+
+int service_freeze_all(struct service *service)
+{
+        char message[COMMIT_MESSAGE_SIZE];
+        struct store_op *ops;
+        size_t n;
+        int r;
+
+        ops = calloc(service->registry.n_sequences + 1, sizeof(*ops));
+        if (!ops)
+                return -ENOMEM;
+        n = gather_positions(service, ops);
+        r = service_commit(service, ops, n, message);
+        free(ops);
+        if (r < 0) {
+                log_error("cannot save the exact positions: %s; a start after a reboot will skip "
+                          "what was reserved",
+                          message);
+                return r;
+        }
+        positions_saved(service);
+        return 0;
+}
+
+static void stop(struct service *service)
+{
+        (void)sd_notify(0, "STOPPING=1");
+        if (service->config->on_stop == CONFIG_ON_STOP_SERVE) {
+                committer_drain(service->committer);
+                log_info("stopping; the windows stay open");
+                return;
+        }
+        refill_pause(&service->refill);
+        if (service_freeze_all(service) >= 0)
+                log_info("stopping; %" PRIu32 " sequences closed and saved",
+                         service->registry.n_sequences);
+        segment_stop(service->segment);
+}
+
+/* --- events ------------------------------------------------------------ */
+
+static int on_commits(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        struct service *service = userdata;
+
+        (void)source;
+        (void)fd;
+        (void)revents;
+        committer_dispatch(service->committer);
+        return 0;
+}
+
+static void reload(struct service *service)
+{
+        struct config_errors errors = {0};
+        struct config *config = NULL;
+
+        if (config_load(&config, service->config->path, &errors) < 0) {
+                for (size_t i = 0; i < errors.n_items; i++)
+                        log_error("%s", errors.items[i]);
+                log_error("%s is not good; nothing was changed", service->config->path);
+        } else if (service_apply(service, config) >= 0) {
+                log_info("reloaded %s", service->config->path);
+        }
+        config_errors_clear(&errors);
+        config_free(config);
+}
+
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+        struct service *service = userdata;
+        struct timespec t;
+
+        (void)source;
+        (void)info;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+                         (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000);
+        reload(service);
+        (void)sd_notify(0, "READY=1");
+        say_status(service);
+        return 0;
+}
+
+static int add_sources(struct service *service)
+{
+        sigset_t mask;
+        int r;
+
+        sigemptyset(&mask);
+        sigaddset(&mask, SIGTERM);
+        sigaddset(&mask, SIGINT);
+        sigaddset(&mask, SIGHUP);
+        if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
+                return -errno;
+        r = sd_event_default(&service->event);
+        if (r >= 0) /* no handler: the loop ends */
+                r = sd_event_add_signal(service->event, NULL, SIGTERM, NULL, NULL);
+        if (r >= 0)
+                r = sd_event_add_signal(service->event, NULL, SIGINT, NULL, NULL);
+        if (r >= 0)
+                r = sd_event_add_signal(service->event, NULL, SIGHUP, on_hangup, service);
+        if (r >= 0)
+                r = sd_event_set_watchdog(service->event, true);
+        return r;
+}
+
+static int start_committer(struct service *service)
+{
+        int r;
+
+        r = committer_new(&service->committer, service->store);
+        if (r >= 0)
+                r = sd_event_add_io(service->event, &service->commits,
+                                    committer_fd(service->committer), EPOLLIN, on_commits, service);
+        if (r >= 0)
+                r = refill_init(&service->refill, service->event, &service->registry,
+                                service->committer);
+        service->refill.distrust = service_distrust;
+        service->refill.userdata = service;
+        return r;
+}
+
+/* --- start ------------------------------------------------------------- */
+
+static int take_in(const struct store_sequence *stored, void *userdata)
+{
+        struct registry *registry = userdata;
+        struct sequence *sequence;
+
+        return registry_add(registry, stored, &sequence);
+}
+
+static int open_store(struct service *service)
+{
+        char *message = NULL;
+        int r;
+
+        r = store_open_sqlite(&service->store, service->config->state, &message);
+        if (r < 0) {
+                log_error("%s", message ? message : strerror(-r));
+                free(message);
+                return r;
+        }
+        r = store_load(service->store, take_in, &service->registry);
+        if (r < 0) {
+                log_error("cannot load the store in %s: %s", service->config->state,
+                          service->store->message ? service->store->message : strerror(-r));
+                return r;
+        }
+        if (service->registry.n_sequences > service->config->max_sequences) {
+                log_error("%s: max_sequences = %" PRIu32 " is less than the %" PRIu32
+                          " sequences in %s; raise it",
+                          service->config->path, service->config->max_sequences,
+                          service->registry.n_sequences, service->config->state);
+                return -ENOKEY;
+        }
+        return 0;
+}
+
+static int start(struct service *service)
+{
+        int r;
+
+        r = service_find_group(service->config, &service->group);
+        if (r >= 0)
+                r = open_store(service);
+        if (r < 0)
+                return r; /* said already */
+        r = add_sources(service);
+        if (r >= 0)
+                r = start_committer(service);
+        if (r < 0) {
+                log_error("cannot start the event loop: %s", strerror(-r));
+                return r;
+        }
+        r = service_get_segment(service);
+        if (r >= 0)
+                r = service_apply(service, service->config);
+        if (r < 0)
+                return r; /* said already */
+        segment_publish(service->segment);
+        service->serving = true;
+        refill_answer(&service->refill);
+        return 0;
+}
+
+int service_new(struct service **ret, struct config *config)
+{
+        struct service *service;
+        int r;
+
+        service = calloc(1, sizeof(*service));
+        if (!service) {
+                config_free(config);
+                return -ENOMEM;
+        }
+        service->config = config;
+        r = start(service);
+        if (r < 0) {
+                service_free(service);
+                return r;
+        }
+        log_info("serving %" PRIu32 " sequences in %s", service->registry.n_sequences, config->shm);
+        *ret = service;
+        return 0;
+}
+
+int service_run(struct service *service)
+{
+        int r;
+
+        (void)sd_notify(0, "READY=1");
+        say_status(service);
+        r = sd_event_loop(service->event);
+        if (r < 0)
+                log_error("the event loop failed: %s", strerror(-r));
+        return r;
+}
+
+struct service *service_free(struct service *service)
+{
+        if (!service)
+                return NULL;
+        if (service->serving)
+                stop(service);
+        else if (service->segment)
+                segment_abandon(service->segment);
+        sd_event_source_disable_unref(service->name);
+        sd_event_source_disable_unref(service->again);
+        sd_event_source_disable_unref(service->bell);
+        sd_event_source_disable_unref(service->commits);
+        doorbell_free(service->doorbell);
+        committer_free(service->committer);
+        refill_clear(&service->refill);
+        sd_event_unref(service->event);
+        segment_free(service->segment);
+        registry_clear(&service->registry);
+        store_close(service->store);
+        config_free(service->config);
+        free(service);
+        return NULL;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The service: one instance from its start to its stop.
+ *
+ * Ties the parts together and runs the event loop. All state of the daemon
+ * hangs off struct service and belongs to the loop's thread; the committer's
+ * thread sees only the store and the jobs handed to it, the doorbell's thread
+ * only the semaphore.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <systemd/sd-event.h>
+
+#include "committer.h"
+#include "config.h"
+#include "doorbell.h"
+#include "refill.h"
+#include "segment.h"
+#include "sequence.h"
+#include "store.h"
+
+struct service {
+        sd_event *event;
+        struct config *config;
+        gid_t group; /* that may draw, (gid_t)-1: the daemon's own */
+        struct store *store;
+        struct committer *committer;
+        struct registry registry;
+        struct refill refill;
+        struct segment *segment;
+        struct doorbell *doorbell;
+        sd_event_source *bell, *commits, *name, *again;
+        bool serving;  /* the segment is published, the loop may run */
+        bool nameless; /* its name is taken by an object that is not ours */
+};
+
+/*
+ * Start: store, segment, sequences, in that order; published and ready when it
+ * returns 0. Takes the configuration over. On failure a negative errno, after
+ * having logged why.
+ */
+int service_new(struct service **ret, struct config *config);
+
+/* Run until SIGTERM or SIGINT. */
+int service_run(struct service *service);
+
+/*
+ * Stop: close the windows, save the exact positions (or leave the windows
+ * open, on_stop = serve), free everything. NULL is fine.
+ */
+struct service *service_free(struct service *service);
+
+/* --- shared by the service's files ------------------------------------- */
+
+/*
+ * Commit and wait for it; 0 or a negative errno and the reason in `message`
+ * (COMMIT_MESSAGE_SIZE bytes). Everything submitted before is finished first.
+ */
+int service_commit(struct service *service, struct store_op *ops, size_t n_ops, char *message);
+
+/* Give a sequence a slot of the segment, beginning at `position`. */
+int service_place(struct service *service, struct segment *segment, struct sequence *sequence,
+                  uint64_t position);
+
+/* The id of config->group, (gid_t)-1 for none; says in the log why there is none. */
+int service_find_group(const struct config *config, gid_t *ret);
+
+/* What the segment must look like, by configuration and store. */
+struct segment_setup service_segment_setup(const struct service *service);
+
+/* --- takeover.c: getting a segment, and another one --------------------- */
+
+/* A segment with all sequences in it: the last daemon's or a fresh one. */
+int service_get_segment(struct service *service);
+
+/*
+ * Move everything to a fresh segment and send the clients there: the old one
+ * lost its name, is full, or has another capacity. On failure the old one goes
+ * on and the attempt is repeated.
+ */
+int service_replace_segment(struct service *service, const char *reason);
+
+/* Listen to the segment's doorbell and watch over its name. */
+int service_watch_segment(struct service *service);
+
+/* Give a sequence a fresh slot: its cell holds what nobody could have claimed. */
+void service_distrust(struct sequence *sequence, void *userdata);
+
+/* --- apply.c: what the configuration asks for --------------------------- */
+
+/*
+ * Create and alter sequences as the configuration says, in one commit. 0, or
+ * a negative errno with nothing changed; says in the log what it does and why
+ * it does not.
+ */
+int service_apply(struct service *service, const struct config *config);
+
+/* With refills paused: close all windows and save where; 0, or the errno of the commit. */
+int service_freeze_all(struct service *service);

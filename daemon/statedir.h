@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The state directory: ours alone while we live.
+ *
+ * Whoever can write there can make numbers repeat, so it must belong to the
+ * service's user (or root) and be writable by nobody else. Two daemons on one
+ * state directory would do so too, so it is locked.
+ */
+
+/*
+ * Make the directory if it is missing (its parent must exist), check it, and
+ * lock it. 0 and an fd that holds the lock in *ret, or a negative errno and a
+ * sentence in *message; -EBUSY names the process that has it.
+ */
+int statedir_lock(int *ret, const char *directory, char **message);
+
+/*
+ * Is `path` a regular file that only its owner, who is us or root, can write?
+ * 0; -ENOENT without a sentence; -EPERM and others with one.
+ */
+int statedir_check_file(const char *path, char **message);
+
+/* Make what happened to the directory's entries durable. 0 or a negative errno. */
+int statedir_sync(const char *directory);
+
+/* Set *message to a sentence and return `error`. */
+int fail_with(int error, char **message, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));

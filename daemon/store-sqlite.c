@@ -1,0 +1,747 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The store in SQLite: one file, seqnumd.db, in the state directory.
+ *
+ * Write-ahead log, synchronous=FULL: COMMIT returns after the log was synced,
+ * so what it confirmed survives a power cut (sqlite.org/pragma.html). After a
+ * failed sync SQLite writes the same frames of the log anew, so that a later
+ * sync does not report pages as written that the kernel had given up on.
+ *
+ * A store is made under another name and renamed when it is whole. A file that
+ * is there but empty, cut short, or without its tables is therefore damage and
+ * never a reason to start from 1. SQLite keeps no checksums, so every row has
+ * one: a flipped bit in a position is noticed rather than believed.
+ *
+ * A row is changed by reading it, checking it, and writing it back whole.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "statedir.h"
+#include "store.h"
+
+#define DB_FILE        "seqnumd.db"
+#define APPLICATION_ID 0x5365714e /* "SeqN" */
+#define SCHEMA_VERSION 1
+#define STRING_OF(x)   #x
+#define STRING(x)      STRING_OF(x)
+
+static const char schema[] = "PRAGMA application_id = " STRING(
+        APPLICATION_ID) ";"
+                        "PRAGMA user_version = " STRING(
+                                SCHEMA_VERSION) ";"
+                                                "BEGIN;"
+                                                "CREATE TABLE meta (key TEXT PRIMARY KEY, value "
+                                                "BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+                                                "CREATE TABLE sequence ("
+                                                " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+                                                " generation INTEGER NOT NULL,"
+                                                " name TEXT NOT NULL UNIQUE,"
+                                                " kind INTEGER NOT NULL,"
+                                                " start INTEGER NOT NULL,"
+                                                " increment INTEGER NOT NULL,"
+                                                " min INTEGER NOT NULL,"
+                                                " max INTEGER NOT NULL,"
+                                                " cycle INTEGER NOT NULL,"
+                                                " reserve INTEGER NOT NULL,"
+                                                " origin INTEGER NOT NULL,"
+                                                " lo INTEGER NOT NULL,"
+                                                " hi INTEGER NOT NULL,"
+                                                " exact INTEGER NOT NULL,"
+                                                " checksum INTEGER NOT NULL"
+                                                ") STRICT;"
+                                                "INSERT INTO meta VALUES ('instance', "
+                                                "randomblob(16));"
+                                                "COMMIT;";
+
+enum statement { BEGIN, COMMIT, ROLLBACK, LOAD, FETCH, INSERT, UPDATE, DELETE, N_STATEMENTS };
+
+#define COLUMNS                                                                                    \
+        "id, generation, name, kind, start, increment, min, max, cycle, reserve, origin, lo, hi, " \
+        "exact, checksum"
+
+static const char *const statements[N_STATEMENTS] = {
+        [BEGIN] = "BEGIN IMMEDIATE",
+        [COMMIT] = "COMMIT",
+        [ROLLBACK] = "ROLLBACK",
+        [LOAD] = "SELECT " COLUMNS " FROM sequence ORDER BY id",
+        [FETCH] = "SELECT " COLUMNS " FROM sequence WHERE id = ?1",
+        [INSERT] = "INSERT INTO sequence (" COLUMNS ") VALUES "
+                   "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        [UPDATE] = "UPDATE sequence SET generation = ?2, name = ?3, kind = ?4, start = ?5, "
+                   "increment = ?6, min = ?7, max = ?8, cycle = ?9, reserve = ?10, origin = ?11, "
+                   "lo = ?12, hi = ?13, exact = ?14, checksum = ?15 WHERE id = ?1",
+        [DELETE] = "DELETE FROM sequence WHERE id = ?1",
+};
+
+struct store_sqlite {
+        struct store store;
+        int lock;
+        sqlite3 *db;
+        sqlite3_stmt *prepared[N_STATEMENTS];
+        uint64_t last_id; /* the largest ever given: AUTOINCREMENT's own memory */
+        char path[PATH_MAX];
+};
+
+/* --- errors ------------------------------------------------------------ */
+
+static int errno_of(sqlite3 *db, int code)
+{
+        switch (code & 0xff) {
+        case SQLITE_FULL:
+                return -ENOSPC;
+        case SQLITE_IOERR:
+                return sqlite3_system_errno(db) == ENOSPC || sqlite3_system_errno(db) == EDQUOT
+                               ? -ENOSPC
+                               : -EIO;
+        case SQLITE_READONLY:
+                return -EROFS;
+        case SQLITE_CORRUPT:
+        case SQLITE_NOTADB:
+                return -EBADMSG;
+        case SQLITE_NOMEM:
+                return -ENOMEM;
+        case SQLITE_BUSY:
+        case SQLITE_LOCKED:
+                return -EBUSY;
+        case SQLITE_PERM:
+        case SQLITE_AUTH:
+                return -EACCES;
+        case SQLITE_CANTOPEN:
+                return sqlite3_system_errno(db) ? -sqlite3_system_errno(db) : -EIO;
+        default:
+                return -EIO;
+        }
+}
+
+static __attribute__((format(printf, 3, 4))) int say(struct store_sqlite *s, int error,
+                                                     const char *format, ...)
+{
+        va_list args;
+
+        free(s->store.message);
+        va_start(args, format);
+        if (vasprintf(&s->store.message, format, args) < 0)
+                s->store.message = NULL;
+        va_end(args);
+        return error;
+}
+
+static int say_sqlite(struct store_sqlite *s, int code, const char *what)
+{
+        int error = errno_of(s->db, code);
+
+        return say(s, error, "cannot %s %s: %s", what, s->path,
+                   s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(code));
+}
+
+static int corrupt(struct store_sqlite *s, const char *what)
+{
+        return say(s, -EBADMSG,
+                   "the store %s is damaged (%s); restore it from a backup, it is not started over",
+                   s->path, what);
+}
+
+/* --- rows -------------------------------------------------------------- */
+
+struct row {
+        struct store_sequence sequence; /* its name points into `name` */
+        char name[SEQUENCE_NAME_MAX + 1];
+};
+
+/* FNV-1a over the row's fields, each as eight bytes, then the name. */
+static int64_t row_checksum(const struct store_sequence *q)
+{
+        const uint64_t fields[] = {
+                q->id,
+                q->generation,
+                (uint64_t)q->params.kind,
+                (uint64_t)q->params.start,
+                (uint64_t)q->params.increment,
+                (uint64_t)q->params.min,
+                (uint64_t)q->params.max,
+                q->params.cycle,
+                q->params.reserve,
+                (uint64_t)q->origin,
+                q->lo,
+                q->hi,
+                q->exact,
+        };
+        uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+        for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+                for (unsigned shift = 0; shift < 64; shift += 8)
+                        hash = (hash ^ ((fields[i] >> shift) & 0xff)) * UINT64_C(0x100000001b3);
+        for (const char *c = q->name; *c; c++)
+                hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+        return (int64_t)hash;
+}
+
+/* NULL when the row can be served, else what is wrong with it. */
+static const char *row_fault(const struct store_sequence *q)
+{
+        static _Thread_local char reason[256];
+        const char *fault;
+
+        if (q->id < 1 || q->id > INT64_MAX || q->generation < 1 || q->generation > INT64_MAX)
+                return "id or generation";
+        if (!sequence_name_valid(q->name, strlen(q->name)))
+                return "name";
+        fault = sequence_params_check(&q->params, reason, sizeof(reason));
+        if (fault)
+                return fault;
+        if (q->origin < q->params.min || q->origin > q->params.max)
+                return "origin is not within min and max";
+        if (q->lo > q->hi || q->hi > SEQUENCE_INDEX_LIMIT || (q->exact && q->lo != q->hi))
+                return "position";
+        return NULL;
+}
+
+static int row_read(struct store_sqlite *s, sqlite3_stmt *statement, struct row *row)
+{
+        const char *name = (const char *)sqlite3_column_text(statement, 2);
+        struct store_sequence *q = &row->sequence;
+        char what[SEQUENCE_NAME_MAX + 300];
+        const char *fault;
+
+        if (!name || sqlite3_column_bytes(statement, 2) > SEQUENCE_NAME_MAX)
+                return corrupt(s, "a sequence's name");
+        (void)snprintf(row->name, sizeof(row->name), "%s", name);
+        *q = (struct store_sequence){
+                .id = (uint64_t)sqlite3_column_int64(statement, 0),
+                .generation = (uint64_t)sqlite3_column_int64(statement, 1),
+                .name = row->name,
+                .params =
+                        {
+                                .kind = (enum sequence_kind)sqlite3_column_int(statement, 3),
+                                .start = sqlite3_column_int64(statement, 4),
+                                .increment = sqlite3_column_int64(statement, 5),
+                                .min = sqlite3_column_int64(statement, 6),
+                                .max = sqlite3_column_int64(statement, 7),
+                                .cycle = sqlite3_column_int(statement, 8) != 0,
+                                .reserve = (uint64_t)sqlite3_column_int64(statement, 9),
+                        },
+                .origin = sqlite3_column_int64(statement, 10),
+                .lo = (uint64_t)sqlite3_column_int64(statement, 11),
+                .hi = (uint64_t)sqlite3_column_int64(statement, 12),
+                .exact = sqlite3_column_int(statement, 13) != 0,
+        };
+        fault = row_checksum(q) != sqlite3_column_int64(statement, 14) ? "checksum" : row_fault(q);
+        if (!fault)
+                return 0;
+        (void)snprintf(what, sizeof(what), "sequence %s: %s", row->name, fault);
+        return corrupt(s, what);
+}
+
+static void row_bind(sqlite3_stmt *statement, const struct store_sequence *q)
+{
+        const int64_t values[] = {
+                (int64_t)q->generation,
+                0,
+                (int64_t)q->params.kind,
+                q->params.start,
+                q->params.increment,
+                q->params.min,
+                q->params.max,
+                q->params.cycle,
+                (int64_t)q->params.reserve,
+                q->origin,
+                (int64_t)q->lo,
+                (int64_t)q->hi,
+                q->exact,
+                row_checksum(q),
+        };
+
+        sqlite3_bind_int64(statement, 1, (int64_t)q->id);
+        for (int i = 0; i < (int)(sizeof(values) / sizeof(values[0])); i++)
+                if (i != 1)
+                        sqlite3_bind_int64(statement, i + 2, values[i]);
+        sqlite3_bind_text(statement, 3, q->name, -1, SQLITE_STATIC);
+}
+
+/* Run a statement that yields no rows; always leaves it ready to run again. */
+static int run(struct store_sqlite *s, enum statement which, const char *what)
+{
+        sqlite3_stmt *statement = s->prepared[which];
+        int code = sqlite3_step(statement);
+        int r = 0;
+
+        if (code != SQLITE_DONE)
+                r = say_sqlite(s, code, what);
+        (void)sqlite3_reset(statement);
+        (void)sqlite3_clear_bindings(statement);
+        return r;
+}
+
+static int row_fetch(struct store_sqlite *s, uint64_t id, struct row *row)
+{
+        sqlite3_stmt *statement = s->prepared[FETCH];
+        int code, r;
+
+        sqlite3_bind_int64(statement, 1, (int64_t)id);
+        code = sqlite3_step(statement);
+        if (code == SQLITE_ROW)
+                r = row_read(s, statement, row);
+        else if (code == SQLITE_DONE)
+                r = say(s, -ENOENT, "there is no sequence with id %" PRIu64 " in %s", id, s->path);
+        else
+                r = say_sqlite(s, code, "read");
+        (void)sqlite3_reset(statement);
+        return r;
+}
+
+static int row_write(struct store_sqlite *s, const struct store_sequence *q)
+{
+        row_bind(s->prepared[UPDATE], q);
+        return run(s, UPDATE, "write");
+}
+
+/* --- operations -------------------------------------------------------- */
+
+static int create(struct store_sqlite *s, struct store_op *op)
+{
+        const struct store_sequence q = {
+                .id = s->last_id + 1,
+                .generation = 1,
+                .name = op->name,
+                .params = op->params,
+                .origin = op->origin,
+                .exact = true,
+        };
+        const char *fault = row_fault(&q);
+        int r;
+
+        if (fault)
+                return say(s, -EINVAL, "sequence %s cannot be stored: %s", op->name, fault);
+        row_bind(s->prepared[INSERT], &q);
+        r = run(s, INSERT, "write");
+        if (r < 0 && sqlite3_extended_errcode(s->db) == SQLITE_CONSTRAINT_UNIQUE)
+                return say(s, -EEXIST, "sequence %s exists already", op->name);
+        if (r < 0)
+                return r;
+        s->last_id = q.id;
+        op->id = q.id;
+        op->generation = q.generation;
+        return 0;
+}
+
+static int reserve(struct store_sqlite *s, struct store_op *op, struct store_sequence *q)
+{
+        uint64_t base = op->from > q->hi ? op->from : q->hi;
+
+        if (op->count < 1)
+                return say(s, -EINVAL, "sequence %s: nothing to reserve", q->name);
+        if (base > SEQUENCE_INDEX_LIMIT || op->count > SEQUENCE_INDEX_LIMIT - base)
+                return say(s, -EOVERFLOW, "sequence %s: no indices are left to reserve", q->name);
+        if (op->from > q->hi)
+                q->lo = op->from;
+        q->hi = base + op->count;
+        q->exact = false;
+        op->lo = q->lo;
+        op->hi = q->hi;
+        return 0;
+}
+
+static int save(struct store_sqlite *s, const struct store_op *op, struct store_sequence *q)
+{
+        if (op->position < q->lo || op->position > SEQUENCE_INDEX_LIMIT)
+                return say(s, -EINVAL,
+                           "sequence %s: position %" PRIu64 " is below %" PRIu64 " or no position",
+                           q->name, op->position, q->lo);
+        q->lo = q->hi = op->position;
+        q->exact = true;
+        return 0;
+}
+
+static int replace(struct store_sqlite *s, struct store_op *op, struct store_sequence *q)
+{
+        const char *fault;
+
+        q->params = op->params;
+        q->origin = op->origin;
+        q->generation++;
+        q->lo = q->hi = 0;
+        q->exact = true;
+        fault = row_fault(q);
+        if (fault)
+                return say(s, -EINVAL, "sequence %s cannot be stored: %s", q->name, fault);
+        op->generation = q->generation;
+        return 0;
+}
+
+/* An op that changes a row which must be there. */
+static int change(struct store_sqlite *s, struct store_op *op)
+{
+        struct store_sequence *q;
+        struct row row;
+        int r;
+
+        r = row_fetch(s, op->id, &row);
+        if (r < 0)
+                return r;
+        q = &row.sequence;
+        if ((op->type == STORE_RESERVE || op->type == STORE_SAVE) &&
+            op->generation != q->generation)
+                return say(s, -ESTALE,
+                           "sequence %s: generation %" PRIu64 " is past, it is now %" PRIu64,
+                           q->name, op->generation, q->generation);
+        if (op->type == STORE_RESERVE)
+                r = reserve(s, op, q);
+        else if (op->type == STORE_SAVE)
+                r = save(s, op, q);
+        else if (op->type == STORE_REPLACE)
+                r = replace(s, op, q);
+        else
+                q->params.reserve = op->params.reserve;
+        return r < 0 ? r : row_write(s, q);
+}
+
+static int drop(struct store_sqlite *s, const struct store_op *op)
+{
+        struct row row;
+        int r;
+
+        r = row_fetch(s, op->id, &row);
+        if (r < 0)
+                return r;
+        sqlite3_bind_int64(s->prepared[DELETE], 1, (int64_t)op->id);
+        return run(s, DELETE, "write");
+}
+
+static int apply(struct store_sqlite *s, struct store_op *op)
+{
+        switch (op->type) {
+        case STORE_CREATE:
+                return create(s, op);
+        case STORE_DROP:
+                return drop(s, op);
+        case STORE_REPLACE:
+        case STORE_RESERVE:
+        case STORE_SAVE:
+        case STORE_TUNE:
+                return change(s, op);
+        }
+        return say(s, -EINVAL, "no such operation");
+}
+
+static int sqlite_commit(struct store *store, struct store_op *ops, size_t n_ops)
+{
+        struct store_sqlite *s = (struct store_sqlite *)store;
+        uint64_t last_id = s->last_id;
+        int r;
+
+        r = run(s, BEGIN, "begin a transaction in");
+        for (size_t i = 0; i < n_ops && r >= 0; i++)
+                r = ops[i].error = apply(s, &ops[i]);
+        if (r >= 0)
+                r = run(s, COMMIT, "commit to");
+        if (r >= 0)
+                return 0;
+        s->last_id = last_id;
+        /* Most I/O errors end the transaction by themselves. */
+        if (!sqlite3_get_autocommit(s->db)) {
+                (void)sqlite3_step(s->prepared[ROLLBACK]);
+                (void)sqlite3_reset(s->prepared[ROLLBACK]);
+        }
+        return r;
+}
+
+static int sqlite_load(struct store *store,
+                       int (*each)(const struct store_sequence *sequence, void *userdata),
+                       void *userdata)
+{
+        struct store_sqlite *s = (struct store_sqlite *)store;
+        sqlite3_stmt *statement = s->prepared[LOAD];
+        struct row row;
+        int code, r = 0;
+
+        while (r == 0 && (code = sqlite3_step(statement)) != SQLITE_DONE) {
+                if (code != SQLITE_ROW)
+                        r = say_sqlite(s, code, "read");
+                else
+                        r = row_read(s, statement, &row);
+                if (r == 0)
+                        r = each(&row.sequence, userdata);
+        }
+        (void)sqlite3_reset(statement);
+        return r;
+}
+
+/* --- opening ----------------------------------------------------------- */
+
+static void sqlite_close(struct store *store)
+{
+        struct store_sqlite *s = (struct store_sqlite *)store;
+
+        for (int i = 0; i < N_STATEMENTS; i++)
+                (void)sqlite3_finalize(s->prepared[i]);
+        (void)sqlite3_close(s->db);
+        if (s->lock >= 0)
+                close(s->lock);
+        free(s->store.message);
+        free(s);
+}
+
+static const struct store_vtable sqlite_vtable = {
+        .load = sqlite_load,
+        .commit = sqlite_commit,
+        .close = sqlite_close,
+};
+
+/* The one integer or text that a query yields; a damaged file may yield none. */
+static int query_int(struct store_sqlite *s, const char *sql, int64_t *ret)
+{
+        sqlite3_stmt *statement = NULL;
+        int code, r = 0;
+
+        code = sqlite3_prepare_v2(s->db, sql, -1, &statement, NULL);
+        if (code == SQLITE_OK)
+                code = sqlite3_step(statement);
+        if (code == SQLITE_ROW)
+                *ret = sqlite3_column_int64(statement, 0);
+        else if (code == SQLITE_DONE)
+                r = corrupt(s, "something is missing");
+        else
+                r = say_sqlite(s, code, "read");
+        (void)sqlite3_finalize(statement);
+        return r;
+}
+
+static int execute(struct store_sqlite *s, const char *sql, const char *what)
+{
+        int code = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
+
+        return code == SQLITE_OK ? 0 : say_sqlite(s, code, what);
+}
+
+static int open_db(struct store_sqlite *s, const char *path, int flags)
+{
+        int code = sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+
+        if (code != SQLITE_OK)
+                return say_sqlite(s, code, "open");
+        (void)sqlite3_extended_result_codes(s->db, 1);
+        /* Somebody reading it, for a backup say, is waited for. */
+        (void)sqlite3_busy_timeout(s->db, 5000);
+        return 0;
+}
+
+static int sync_file(const char *path)
+{
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        int r;
+
+        if (fd < 0)
+                return -errno;
+        r = fsync(fd) < 0 ? -errno : 0;
+        close(fd);
+        return r;
+}
+
+/* Make a whole store under another name, then give it its own. */
+static int make_db(struct store_sqlite *s, const char *directory)
+{
+        char path[PATH_MAX + 16];
+        int r;
+
+        (void)snprintf(path, sizeof(path), "%s.new", s->path);
+        if (unlink(path) < 0 && errno != ENOENT)
+                return say(s, -errno, "cannot remove %s, left by an interrupted start: %m", path);
+        r = open_db(s, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+        if (r >= 0)
+                r = execute(s, schema, "make");
+        (void)sqlite3_close(s->db);
+        s->db = NULL;
+        if (r < 0)
+                return r;
+        r = sync_file(path);
+        if (r >= 0 && rename(path, s->path) < 0)
+                r = -errno;
+        if (r >= 0)
+                r = statedir_sync(directory);
+        if (r < 0)
+                return say(s, r, "cannot make the store %s: %s", s->path, strerror(-r));
+        s->store.created = true;
+        return 0;
+}
+
+/* Is there a store, and no trace of one that is gone? Makes one if not. */
+static int find_db(struct store_sqlite *s, const char *directory)
+{
+        char wal[PATH_MAX + 16], *message = NULL;
+        struct stat status;
+        int r;
+
+        r = statedir_check_file(s->path, &message);
+        if (r < 0 && r != -ENOENT) {
+                (void)say(s, r, "%s", message ? message : strerror(-r));
+                free(message);
+                return r;
+        }
+        if (r == 0)
+                return stat(s->path, &status) == 0 && status.st_size == 0
+                               ? corrupt(s, "the file is empty")
+                               : 0;
+        (void)snprintf(wal, sizeof(wal), "%s-wal", s->path);
+        if (access(wal, F_OK) == 0)
+                return corrupt(s, "its log is there, but the file itself is not");
+        return make_db(s, directory);
+}
+
+static int check_identity(struct store_sqlite *s)
+{
+        int64_t application, version;
+        int r;
+
+        r = query_int(s, "PRAGMA application_id", &application);
+        if (r >= 0)
+                r = query_int(s, "PRAGMA user_version", &version);
+        if (r < 0)
+                return r;
+        if (application != APPLICATION_ID)
+                return corrupt(s, "it is a database, but not a store of seqnumd");
+        if (version > SCHEMA_VERSION)
+                return say(s, -EPROTONOSUPPORT,
+                           "the store %s was written by a newer version of seqnumd (format %" PRId64
+                           ", this one knows %d): install that version",
+                           s->path, version, SCHEMA_VERSION);
+        if (version != SCHEMA_VERSION)
+                return corrupt(s, "it has no format version");
+        return 0;
+}
+
+static int check_contents(struct store_sqlite *s)
+{
+        sqlite3_stmt *statement = NULL;
+        const char *verdict = NULL;
+        int code, r = 0;
+
+        code = sqlite3_prepare_v2(s->db, "PRAGMA quick_check(1)", -1, &statement, NULL);
+        if (code == SQLITE_OK)
+                code = sqlite3_step(statement);
+        if (code == SQLITE_ROW)
+                verdict = (const char *)sqlite3_column_text(statement, 0);
+        if (code != SQLITE_ROW)
+                r = say_sqlite(s, code, "check");
+        else if (!verdict || strcmp(verdict, "ok") != 0)
+                r = corrupt(s, verdict ? verdict : "it cannot be checked");
+        (void)sqlite3_finalize(statement);
+        return r;
+}
+
+static int read_instance(struct store_sqlite *s)
+{
+        sqlite3_stmt *statement = NULL;
+        int code, r = 0;
+
+        code = sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'instance'", -1,
+                                  &statement, NULL);
+        if (code == SQLITE_OK)
+                code = sqlite3_step(statement);
+        if (code == SQLITE_ROW && sqlite3_column_bytes(statement, 0) == STORE_INSTANCE_ID_SIZE)
+                memcpy(s->store.instance_id, sqlite3_column_blob(statement, 0),
+                       STORE_INSTANCE_ID_SIZE);
+        else if (code == SQLITE_ROW || code == SQLITE_DONE || code == SQLITE_ERROR)
+                r = corrupt(s, "its instance id is missing");
+        else
+                r = say_sqlite(s, code, "read");
+        (void)sqlite3_finalize(statement);
+        return r;
+}
+
+static int configure(struct store_sqlite *s)
+{
+        return execute(s,
+                       "PRAGMA journal_mode = WAL;"
+                       "PRAGMA synchronous = FULL;"
+                       "PRAGMA wal_autocheckpoint = 256;"
+                       "PRAGMA cache_size = -512;"
+                       "PRAGMA temp_store = MEMORY;"
+                       "PRAGMA mmap_size = 0;"
+                       "PRAGMA trusted_schema = OFF;",
+                       "set up");
+}
+
+static int prepare(struct store_sqlite *s)
+{
+        int64_t last_id;
+        int code, r;
+
+        for (int i = 0; i < N_STATEMENTS; i++) {
+                code = sqlite3_prepare_v3(s->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                          &s->prepared[i], NULL);
+                if (code == SQLITE_ERROR)
+                        return corrupt(s, sqlite3_errmsg(s->db));
+                if (code != SQLITE_OK)
+                        return say_sqlite(s, code, "read");
+        }
+        r = query_int(s,
+                      "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = "
+                      "'sequence'), 0), coalesce((SELECT max(id) FROM sequence), 0))",
+                      &last_id);
+        if (r < 0)
+                return r;
+        s->last_id = (uint64_t)last_id;
+        return 0;
+}
+
+static int open_all(struct store_sqlite *s, const char *directory)
+{
+        int r;
+
+        r = find_db(s, directory);
+        if (r >= 0)
+                r = open_db(s, s->path, SQLITE_OPEN_READWRITE);
+        if (r >= 0)
+                r = check_identity(s);
+        if (r >= 0)
+                r = check_contents(s);
+        if (r >= 0)
+                r = configure(s);
+        if (r >= 0)
+                r = read_instance(s);
+        if (r >= 0)
+                r = prepare(s);
+        return r;
+}
+
+int store_open_sqlite(struct store **ret, const char *directory, char **message)
+{
+        struct store_sqlite *s;
+        int r;
+
+        s = calloc(1, sizeof(*s));
+        if (!s)
+                return -ENOMEM;
+        s->store.vtable = &sqlite_vtable;
+        s->lock = -1;
+        if (snprintf(s->path, sizeof(s->path), "%s/" DB_FILE, directory) >= (int)sizeof(s->path))
+                r = fail_with(-ENAMETOOLONG, message, "state = %s is too long", directory);
+        else
+                r = statedir_lock(&s->lock, directory, message);
+        if (r >= 0) {
+                r = open_all(s, directory);
+                if (r < 0) {
+                        *message = s->store.message;
+                        s->store.message = NULL;
+                }
+        }
+        if (r < 0) {
+                sqlite_close(&s->store);
+                return r;
+        }
+        *ret = &s->store;
+        return 0;
+}

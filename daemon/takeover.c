@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Getting a segment, and another one.
+ *
+ * At the start: take over what the last daemon left, window by window
+ * (adopt.h), or make a fresh segment from the store alone. Later: move all
+ * sequences to a fresh segment when the old one lost its name or is full.
+ * Either way a sequence begins in its new slot where it ended in the old, or,
+ * if that is not known, where the store has it.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "adopt.h"
+#include "atomic.h"
+#include "directory.h"
+#include "log.h"
+#include "service.h"
+#include "window.h"
+
+#define AGAIN_USEC UINT64_C(1000000)
+
+/* --- a fresh segment --------------------------------------------------- */
+
+/* Where a sequence goes on when no window tells: all below may be in use. */
+static uint64_t safe_position(const struct sequence *sequence)
+{
+        return sequence_durable(sequence);
+}
+
+static int place_all(struct service *service, struct segment *segment)
+{
+        int r;
+
+        registry_clear_slots(&service->registry);
+        registry_each (&service->registry, sequence) {
+                r = service_place(service, segment, sequence, safe_position(sequence));
+                if (r < 0) {
+                        log_about(LOG_ERR, sequence->name, "no room in segment %s: %s",
+                                  segment->shm, strerror(-r));
+                        return r;
+                }
+        }
+        publish_u32(&segment->header->n_sequences, service->registry.n_sequences);
+        return 0;
+}
+
+static int make_segment(struct service *service, struct segment **ret)
+{
+        struct segment_setup setup = service_segment_setup(service);
+        char *message = NULL;
+        int r;
+
+        r = segment_create(ret, &setup, &message);
+        if (r < 0)
+                log_error("%s", message ? message : strerror(-r));
+        free(message);
+        return r;
+}
+
+/* --- adoption ---------------------------------------------------------- */
+
+static int adopt_fresh(struct service *service, struct sequence *sequence,
+                       const struct adopt_plan *plan, const uint32_t *old_slot)
+{
+        if (plan->remark)
+                log_about(LOG_WARNING, sequence->name,
+                          "found its window in segment %s damaged: %s; going on at index %" PRIu64,
+                          service->config->shm, plan->remark, plan->position);
+        if (old_slot) {
+                window_retire(service->segment, *old_slot);
+                segment_remove(service->segment, sequence->name, *old_slot);
+        }
+        return service_place(service, service->segment, sequence, plan->position);
+}
+
+static int adopt_found(struct service *service, struct sequence *sequence,
+                       const struct adopt_plan *plan, uint32_t slot)
+{
+        struct segment *segment = service->segment;
+        int r;
+
+        r = registry_move(&service->registry, sequence, slot);
+        if (r < 0)
+                return r;
+        if (plan->store_behind)
+                log_about(LOG_CRIT, sequence->name,
+                          "the store is older than segment %s (restored from a backup?): it has "
+                          "index %" PRIu64 ", the segment knows better; going on above %" PRIu64,
+                          segment->shm, sequence->hi,
+                          plan->position > plan->ceiling ? plan->position : plan->ceiling);
+        sequence->refilled_next = plan->position;
+        if (plan->action == ADOPT_FROZEN) {
+                window_adopt_frozen(segment, sequence, plan->floor, plan->ceiling, plan->position);
+                window_wake(segment, slot); /* whoever waits rings, and that thaws */
+        } else {
+                window_adopt_open(segment, sequence, plan->floor, plan->ceiling);
+                if (!sequence->exact && sequence->hi > sequence->ceiling)
+                        (void)window_grant(segment, sequence, sequence->lo, sequence->hi);
+                if (sequence->ceiling > plan->position)
+                        sequence->size = sequence->ceiling - plan->position;
+                refill_want(&service->refill, sequence); /* it sees whether there is need */
+        }
+        if (plan->store_behind)
+                refill_want(&service->refill, sequence);
+        return 0;
+}
+
+static int adopt_sequence(struct service *service, struct sequence *sequence)
+{
+        struct segment *segment = service->segment;
+        struct adopt_plan plan = {.position = safe_position(sequence)};
+        struct adopt_view view;
+        uint32_t slot;
+        int r;
+
+        r = directory_find(&segment->map, sequence->name, strlen(sequence->name), &slot);
+        if (r == -ENOENT)
+                return adopt_fresh(service, sequence, &plan, NULL);
+        if (r < 0)
+                return r;
+        if (slot >= segment->slots_used || registry_at(&service->registry, slot))
+                return -EBADMSG;
+        view = adopt_look(&segment->windows[slot], &segment->map.cells[slot]);
+        plan = adopt_decide(sequence, &view);
+        if (plan.action == ADOPT_FRESH)
+                return adopt_fresh(service, sequence, &plan, &slot);
+        return adopt_found(service, sequence, &plan, slot);
+}
+
+/* Slots of sequences that are no more, dropped as the last daemon died. */
+static void retire_orphans(struct service *service)
+{
+        struct segment *segment = service->segment;
+
+        for (uint32_t slot = 0; slot < segment->slots_used; slot++)
+                if (!registry_at(&service->registry, slot) &&
+                    see_u32(&segment->windows[slot].state) != WINDOW_RETIRED)
+                        window_retire(segment, slot);
+}
+
+static int adopt_all(struct service *service)
+{
+        int r;
+
+        registry_each (&service->registry, sequence) {
+                r = adopt_sequence(service, sequence);
+                if (r < 0) {
+                        log_about(LOG_WARNING, sequence->name,
+                                  "cannot be adopted in segment %s: %s", service->segment->shm,
+                                  strerror(-r));
+                        return r;
+                }
+        }
+        retire_orphans(service);
+        publish_u32(&service->segment->header->n_sequences, service->registry.n_sequences);
+        return 0;
+}
+
+/* Nothing in the old segment can be relied on but that its windows were durable. */
+static void discard_segment(struct service *service)
+{
+        struct segment *segment = service->segment;
+
+        for (uint32_t slot = 0; slot < segment->slots_used; slot++)
+                window_retire(segment, slot);
+        (void)shm_unlink(segment->shm);
+        segment_retire(segment);
+        service->segment = segment_free(segment);
+}
+
+/* --- start ------------------------------------------------------------- */
+
+/* 1: took the last daemon's segment over; 0: there is none (any more). */
+static int take_over(struct service *service)
+{
+        struct segment_setup setup = service_segment_setup(service);
+        char *message = NULL;
+        int r;
+
+        r = segment_take_over(&service->segment, &setup, &message);
+        if (r == -ESTALE)
+                log_warning("the segment %s cannot be used: %s; making a fresh one", setup.shm,
+                            message ? message : "it is stale");
+        else if (r < 0 && r != -ENXIO)
+                log_error("%s", message ? message : strerror(-r));
+        free(message);
+        if (r == -ESTALE || r == -ENXIO)
+                return 0;
+        return r < 0 ? r : 1;
+}
+
+int service_get_segment(struct service *service)
+{
+        int r;
+
+        r = take_over(service);
+        if (r < 0)
+                return r;
+        if (r > 0) {
+                service->refill.segment = service->segment;
+                if (adopt_all(service) < 0)
+                        discard_segment(service);
+        }
+        if (!service->segment) {
+                r = make_segment(service, &service->segment);
+                if (r >= 0)
+                        r = place_all(service, service->segment);
+                if (r < 0)
+                        return r;
+        }
+        service->refill.segment = service->segment;
+        if (service->segment->header->max_sequences != service->config->max_sequences) {
+                r = service_replace_segment(service, "max_sequences was changed");
+                if (r < 0)
+                        return r;
+        }
+        return service->doorbell ? 0 : service_watch_segment(service);
+}
+
+/* --- replacement ------------------------------------------------------- */
+
+/* Make the name free: of our own object, or of one that is of no use. */
+static int free_name(struct service *service)
+{
+        struct segment_setup setup = service_segment_setup(service);
+        struct segment *other = NULL;
+        char *message = NULL;
+        int r;
+
+        if (segment_named(service->segment)) {
+                (void)shm_unlink(setup.shm);
+                return 0;
+        }
+        r = segment_take_over(&other, &setup, &message);
+        if (r == 0)
+                (void)shm_unlink(setup.shm); /* a copy of ours, or an older one: not looked after */
+        else if (r != -ENXIO && r != -ESTALE && !service->nameless)
+                log_error("cannot put a fresh segment in place: %s",
+                          message ? message : strerror(-r));
+        free(message);
+        segment_free(other);
+        return r == -ENXIO || r == -ESTALE ? 0 : r;
+}
+
+static void hand_over_all(struct segment *segment)
+{
+        for (uint32_t slot = 0; slot < segment->slots_used; slot++)
+                window_hand_over(segment, slot);
+        segment_retire(segment);
+}
+
+/* With refills paused. */
+static int replace(struct service *service, const char *reason)
+{
+        struct segment *fresh, *old = service->segment;
+        int r;
+
+        r = free_name(service);
+        if (r >= 0)
+                r = make_segment(service, &fresh);
+        if (r < 0)
+                return r;
+        /* When the positions cannot be saved the fresh windows begin at the ceilings. */
+        (void)service_freeze_all(service);
+        r = place_all(service, fresh);
+        if (r < 0) {
+                /* Back to the old slots, as a new daemon would: they are closed, not gone. */
+                (void)shm_unlink(fresh->shm);
+                segment_free(fresh);
+                registry_clear_slots(&service->registry);
+                (void)adopt_all(service);
+                return r;
+        }
+        segment_publish(fresh);
+        service->segment = service->refill.segment = fresh;
+        service->doorbell = doorbell_free(service->doorbell);
+        hand_over_all(old);
+        segment_free(old);
+        log_notice("made segment %s anew: %s", fresh->shm, reason);
+        return service_watch_segment(service);
+}
+
+int service_replace_segment(struct service *service, const char *reason)
+{
+        bool paused = service->refill.paused;
+        int r;
+
+        refill_pause(&service->refill);
+        r = replace(service, reason);
+        if (!paused)
+                refill_resume(&service->refill);
+        return r;
+}
+
+/* --- watching ---------------------------------------------------------- */
+
+static int on_bell(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        struct service *service = userdata;
+
+        (void)source;
+        (void)fd;
+        (void)revents;
+        doorbell_answer(service->doorbell);
+        refill_answer(&service->refill);
+        return 0;
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *userdata);
+
+/* The name went away or leads elsewhere: put a segment under it again. */
+static void restore_name(struct service *service)
+{
+        if (segment_named(service->segment))
+                return;
+        if (service_replace_segment(service, "its name was removed") >= 0) {
+                service->nameless = false;
+                return;
+        }
+        service->nameless = true; /* said once, tried until it works */
+        if (!service->again &&
+            sd_event_add_time_relative(service->event, &service->again, CLOCK_MONOTONIC, 0, 0,
+                                       on_again, service) < 0)
+                return;
+        (void)sd_event_source_set_time_relative(service->again, AGAIN_USEC);
+        (void)sd_event_source_set_enabled(service->again, SD_EVENT_ONESHOT);
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        (void)source;
+        (void)usec;
+        restore_name(userdata);
+        return 0;
+}
+
+static int on_name(sd_event_source *source, const struct inotify_event *event, void *userdata)
+{
+        (void)source;
+        (void)event;
+        restore_name(userdata);
+        return 0;
+}
+
+int service_watch_segment(struct service *service)
+{
+        int r;
+
+        service->bell = sd_event_source_disable_unref(service->bell);
+        service->name = sd_event_source_disable_unref(service->name);
+        r = doorbell_new(&service->doorbell, service->segment->map.shared);
+        if (r >= 0)
+                r = sd_event_add_io(service->event, &service->bell, doorbell_fd(service->doorbell),
+                                    EPOLLIN, on_bell, service);
+        /* Removing a name changes the link count, which is an attribute. */
+        if (r >= 0)
+                r = sd_event_add_inotify_fd(service->event, &service->name,
+                                            service->segment->map.fd, IN_ATTRIB | IN_MOVE_SELF,
+                                            on_name, service);
+        if (r < 0)
+                log_error("cannot watch segment %s: %s", service->segment->shm, strerror(-r));
+        return r < 0 ? r : 0;
+}
+
+/* --- distrust ---------------------------------------------------------- */
+
+void service_distrust(struct sequence *sequence, void *userdata)
+{
+        struct service *service = userdata;
+        uint32_t slot = sequence->slot;
+        uint64_t position = safe_position(sequence);
+        int r;
+
+        log_about(LOG_WARNING, sequence->name,
+                  "its cell in segment %s holds an index that nobody can have claimed; going on in "
+                  "a fresh slot at index %" PRIu64,
+                  service->segment->shm, position);
+        window_retire(service->segment, slot);
+        registry_detach(&service->registry, sequence);
+        r = service_place(service, service->segment, sequence, position);
+        if (r >= 0)
+                segment_remove(service->segment, sequence->name, slot);
+        else if (service_replace_segment(service, "it ran out of slots") < 0)
+                log_about(LOG_ERR, sequence->name, "no fresh slot: %s", strerror(-r));
+}

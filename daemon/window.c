@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Moving windows; see window.h for the argument and tests/model for its proof. */
+
+#include "window.h"
+
+#include "atomic.h"
+#include "futex.h"
+
+void window_wake(struct segment *segment, uint32_t slot)
+{
+        struct window *window = &segment->windows[slot];
+
+        wake_bump(&window->wake);
+        futex_wake_all(&window->wake);
+}
+
+bool window_next(const struct segment *segment, const struct sequence *sequence, uint64_t *ret)
+{
+        uint64_t next = cell_next(&segment->map.cells[sequence->slot].next);
+
+        if (sequence->frozen)
+                next = sequence->frozen_at;
+        if (next < sequence->floor || next > sequence_durable(sequence) + WINDOW_OVERSHOOT_MAX)
+                return false;
+        *ret = next > sequence->map.limit ? sequence->map.limit : next;
+        return true;
+}
+
+/*
+ * Where a draw rings for more: when half of what lies ahead is used up. Never
+ * once the ceiling is the sequence's end.
+ */
+static uint64_t low_mark(const struct sequence *sequence, uint64_t next, uint64_t hi)
+{
+        if (hi >= sequence->map.limit)
+                return UINT64_MAX;
+        return next < hi ? hi - (hi - next + 1) / 2 : hi;
+}
+
+/*
+ * The last steps of every move that opens a window: low mark, then ceiling, so
+ * that whoever is granted by the new ceiling sees the new mark.
+ */
+static void publish_ceiling(struct segment *segment, struct sequence *sequence, uint64_t next,
+                            uint64_t hi)
+{
+        struct window *window = &segment->windows[sequence->slot];
+
+        sequence->low = low_mark(sequence, next, hi);
+        sequence->ceiling = hi;
+        window_publish_low(&window->low, sequence->low);
+        window_publish(&window->ceiling, hi);
+}
+
+static void extend(struct segment *segment, struct sequence *sequence, uint64_t hi)
+{
+        uint64_t next = cell_next(&segment->map.cells[sequence->slot].next);
+
+        publish_ceiling(segment, sequence, next, hi);
+}
+
+static void jump(struct segment *segment, struct sequence *sequence, uint64_t lo, uint64_t hi)
+{
+        uint64_t next = cell_raise(&segment->map.cells[sequence->slot].next, lo);
+
+        sequence->floor = lo;
+        window_publish(&segment->windows[sequence->slot].floor, lo);
+        publish_ceiling(segment, sequence, next, hi);
+}
+
+static void thaw(struct segment *segment, struct sequence *sequence, uint64_t lo, uint64_t hi)
+{
+        struct window *window = &segment->windows[sequence->slot];
+        uint64_t next = sequence->frozen_at;
+
+        if (lo > next) {
+                next = lo;
+                cell_thaw(&segment->map.cells[sequence->slot].next, lo);
+                sequence->floor = lo;
+                window_publish(&window->floor, lo);
+        } else {
+                cell_thaw(&segment->map.cells[sequence->slot].next, next);
+        }
+        publish_ceiling(segment, sequence, next, hi);
+        publish_u32(&window->state, WINDOW_OPEN);
+        sequence->frozen = false;
+}
+
+bool window_grant(struct segment *segment, struct sequence *sequence, uint64_t lo, uint64_t hi)
+{
+        struct window *window = &segment->windows[sequence->slot];
+
+        if (hi > sequence->map.limit)
+                hi = sequence->map.limit;
+        if (sequence->frozen)
+                thaw(segment, sequence, lo, hi);
+        else if (lo <= sequence->ceiling)
+                extend(segment, sequence, hi);
+        else
+                jump(segment, sequence, lo, hi);
+        count_up(&window->refills);
+        window_wake(segment, sequence->slot);
+        /* The daemon's half of the pattern at cell_claim(): mark first, then look. */
+        return sequence->low != UINT64_MAX &&
+               cell_next(&segment->map.cells[sequence->slot].next) > sequence->low;
+}
+
+/* What follows the freeze's bit: note where, then lower the ceiling to it. */
+static void close_at(struct window *window, struct sequence *sequence, uint64_t index)
+{
+        sequence->frozen = true;
+        sequence->frozen_at = index;
+        window_publish(&window->frozen, index);
+        publish_u32(&window->state, WINDOW_FROZEN);
+        if (index < sequence->ceiling) {
+                sequence->ceiling = index;
+                window_publish(&window->ceiling, index);
+        }
+}
+
+uint64_t window_freeze(struct segment *segment, struct sequence *sequence)
+{
+        struct window *window = &segment->windows[sequence->slot];
+        uint64_t index;
+
+        if (sequence->frozen)
+                return sequence->frozen_at;
+        index = cell_freeze(&segment->map.cells[sequence->slot].next, CELL_FROZEN) & ~CELL_FROZEN;
+        if (index > sequence->map.limit)
+                index = sequence->map.limit;
+        close_at(window, sequence, index);
+        return index;
+}
+
+void window_adopt_open(struct segment *segment, struct sequence *sequence, uint64_t floor,
+                       uint64_t ceiling)
+{
+        struct window *window = &segment->windows[sequence->slot];
+
+        sequence->floor = floor;
+        publish_ceiling(segment, sequence, cell_next(&segment->map.cells[sequence->slot].next),
+                        ceiling);
+        /* A thaw may have ended before it said so; a later freeze relies on it. */
+        publish_u32(&window->state, WINDOW_OPEN);
+}
+
+void window_adopt_frozen(struct segment *segment, struct sequence *sequence, uint64_t floor,
+                         uint64_t ceiling, uint64_t position)
+{
+        sequence->floor = floor;
+        sequence->ceiling = ceiling;
+        close_at(&segment->windows[sequence->slot], sequence, position);
+}
+
+void window_grant_rest(struct segment *segment, struct sequence *sequence)
+{
+        if (!sequence->frozen || sequence->frozen_at <= sequence->ceiling)
+                return;
+        sequence->ceiling = sequence->frozen_at;
+        window_publish(&segment->windows[sequence->slot].ceiling, sequence->ceiling);
+        window_wake(segment, sequence->slot);
+}
+
+void window_hand_over(struct segment *segment, uint32_t slot)
+{
+        publish_u32(&segment->windows[slot].state, WINDOW_RETIRED);
+        window_wake(segment, slot);
+}
+
+void window_retire(struct segment *segment, uint32_t slot)
+{
+        window_publish(&segment->windows[slot].floor, WINDOW_CLOSED);
+        publish_u32(&segment->windows[slot].state, WINDOW_RETIRED);
+        window_wake(segment, slot);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Moving windows: the only code that writes a floor or a ceiling.
+ *
+ * Why no number is handed out twice, as far as the daemon is concerned:
+ *
+ *   - A ceiling is published only after the store confirmed it (the caller's
+ *     duty: every function here that raises one takes a range it confirmed).
+ *   - `next` is lowered only by a thaw, over claims that are void because the
+ *     freeze's bit was in them.
+ *   - A freeze lowers the ceiling to where claims ended before the caller saves
+ *     that index as the exact position, so that nothing above it is granted
+ *     that a later daemon, which begins there, would grant again.
+ *   - A jump raises `next` and the floor before the ceiling, so that whoever
+ *     sees the new ceiling sees the new floor, and no claim between the ranges
+ *     is granted.
+ *
+ * Each function notes in struct sequence what it published, bumps the wake
+ * word and wakes those who wait. tests/model is this file in Promela.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "segment.h"
+#include "sequence.h"
+
+/*
+ * Open the window up to `hi` with a range lo..hi that the store confirmed:
+ * extends, jumps or thaws, whichever the range and the window's state ask for.
+ * True when the window is already drawn down past its new low mark.
+ */
+bool window_grant(struct segment *segment, struct sequence *sequence, uint64_t lo, uint64_t hi);
+
+/*
+ * Close the window; returns the index at which claims ended, which may lie
+ * above the ceiling if draws were waiting. Idempotent.
+ */
+uint64_t window_freeze(struct segment *segment, struct sequence *sequence);
+
+/*
+ * Take over an open window with the floor and ceiling found in it, or a closed
+ * one at `position`, finishing the freeze if the last daemon did not.
+ */
+void window_adopt_open(struct segment *segment, struct sequence *sequence, uint64_t floor,
+                       uint64_t ceiling);
+void window_adopt_frozen(struct segment *segment, struct sequence *sequence, uint64_t floor,
+                         uint64_t ceiling, uint64_t position);
+
+/*
+ * After the store saved the frozen index: grant the claims made before the
+ * freeze that lay above the ceiling, so that a clean stop skips nothing.
+ */
+void window_grant_rest(struct segment *segment, struct sequence *sequence);
+
+/*
+ * The frozen slot is not used any more, another takes its place: send its
+ * clients to look the name up again. Claims already granted stay good.
+ */
+void window_hand_over(struct segment *segment, uint32_t slot);
+
+/* End the window for good: also claims not yet judged are void. */
+void window_retire(struct segment *segment, uint32_t slot);
+
+/* Wake everybody who waits at the window. */
+void window_wake(struct segment *segment, uint32_t slot);
+
+/*
+ * The next index of the cell, as far as it is to be believed: between the
+ * floor and the largest overshoot. False when it is not.
+ */
+bool window_next(const struct segment *segment, const struct sequence *sequence, uint64_t *ret);
