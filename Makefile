@@ -220,17 +220,25 @@ tsan: ## build with ThreadSanitizer in $(BUILD)/tsan, and test
 
 export SEQNUM_SANITIZER
 
+print-deps:
+	@echo $(DEPS_BUILD) $(DEPS_CHECK) $(DEPS_LINT)
+.PHONY: print-deps
+
+$(BUILD)/tests/demo-draw: $(BUILD)/tests/demo-draw.o $(BUILD)/$(LIBRARY)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $(filter %.o,$^) \
+		-L$(BUILD) -lseqnum -Wl,-rpath,'$$ORIGIN/..'
+
 bench: all $(BENCHES) ## measure, as ratios to the bare instruction of the same run
 	@SEQNUM_BUILD=$(BUILD) tests/bench/run.sh
 
-demo: all ## a private instance, drawn from by many, its daemon killed
+demo: all $(BUILD)/tests/demo-draw ## a private instance, drawn from by many, its daemon killed
 	@SEQNUM_BUILD=$(BUILD) tests/demo.sh
 
 # ---------------------------------------------------------------- lint
 
-C_FILES = $(wildcard client/*.c config/*.c daemon/*.c tests/*/*.c)
+C_FILES = $(wildcard client/*.c config/*.c daemon/*.c tests/*.c tests/*/*.c)
 H_FILES = $(wildcard client/*.h config/*.h daemon/*.h tests/*/*.h)
-SHELL_FILES = $(wildcard tests/*.sh tests/*/*.sh) .ci/run tests/all tests/demo
+SHELL_FILES = $(wildcard tests/*.sh tests/*/*.sh) .ci/run tests/all tests/demo tests/setup
 
 lint: ## warnings as errors (gcc, clang), clang-tidy, cppcheck, clang-format, shellcheck, mandoc
 	$(MAKE) WERROR=1 BUILD=$(BUILD)/lint-gcc check-programs

@@ -46,9 +46,10 @@ enum verdict {
 struct draw {
         struct seqnum *seq;
         const struct view *view;
-        uint64_t index;
-        uint64_t count;
-        bool claimed;      /* index .. index + count - 1 are claimed in view's cell */
+        uint64_t wanted;   /* consecutive numbers the caller asked for */
+        uint64_t index;    /* claimed: index .. index + count - 1 */
+        uint64_t count;    /* `wanted`, or more to get past a wrap */
+        bool claimed;      /* in view's cell, not void */
         bool waited;       /* this draw was counted among those that had to wait */
         uint64_t deadline; /* CLOCK_MONOTONIC, usec */
 };
@@ -93,7 +94,7 @@ static enum verdict judge(const struct view *view, uint64_t index, uint64_t coun
         if ((index & CELL_FROZEN) || index < floor)
                 return VOID;
         if (index + count <= ceiling)
-                return sequence_map_straight(&view->map, index, count) == count ? GRANTED : VOID;
+                return GRANTED;
         if (index + count > view->map.limit)
                 return PAST;
         return WAITING;
@@ -234,64 +235,90 @@ static int drawable(const struct seqnum *seq, const struct view *view, uint64_t 
         return 0;
 }
 
-/* Take a claim that is not granted yet to its end. */
+/*
+ * Take a claim to its end: granted, or abandoned with a negative errno. What
+ * is abandoned was not granted at a last look: the ceiling may have risen over
+ * it meanwhile, and then it is ours, and nobody else would draw it.
+ */
 static int wait_for_grant(struct draw *draw)
 {
-        int r = drawable(draw->seq, draw->view, draw->count);
+        int r = granted(draw);
 
-        if (r < 0) {
-                unclaim(draw);
-                return r;
-        }
-        draw->deadline = add_saturating(now_usec(), count_read(&draw->seq->client->timeout_usec));
-        do {
+        while (r == 0)
                 r = step(draw);
-        } while (r == 0);
-        if (r < 0) {
-                /*
-                 * A last look: the ceiling may have risen over the claim since,
-                 * and then it is ours, and whoever gave it back would lose it.
-                 */
-                if (granted(draw))
-                        return 0;
-                unclaim(draw);
-                return r;
-        }
-        return 0;
+        if (r > 0 || granted(draw))
+                return 0;
+        unclaim(draw);
+        return r;
 }
 
 /*
- * What the fast path could not decide. A granted claim that crossed the low
- * mark is the common way here. On success `draw` holds the granted claim.
+ * Where in the granted claim the wanted run lies. A run must not straddle the
+ * wrap of a cycling sequence: then claim so many that the part before the wrap
+ * or the part behind it is long enough, whichever way they fall. False: not
+ * in this claim.
  */
-static int settle(struct draw *draw)
+static bool find_run(const struct draw *draw, uint64_t *ret)
 {
-        uint64_t low;
-        int r;
+        const struct sequence_map *map = &draw->view->map;
+        uint64_t straight = sequence_map_straight(map, draw->index, draw->wanted);
 
-        if (!draw->view->mapping)
-                return -ECHILD;
-        if (!granted(draw)) {
-                r = wait_for_grant(draw);
-                if (r < 0)
-                        return r;
-        }
-        low = window_look_low(&draw->view->window->low);
+        if (straight < draw->wanted && draw->count - straight < draw->wanted)
+                return false;
+        *ret = straight < draw->wanted ? draw->index + straight : draw->index;
+        return true;
+}
+
+static void ring_if_low(const struct draw *draw)
+{
+        uint64_t low = window_look_low(&draw->view->window->low);
+
         if (draw->index <= low && low < draw->index + draw->count)
                 ring(draw->view);
-        return 0;
+}
+
+/*
+ * What the fast path could not decide. On success draw->view and *ret_index
+ * lead to the numbers.
+ */
+static int settle(struct draw *draw, uint64_t *ret_index)
+{
+        int r;
+
+        draw->deadline = add_saturating(now_usec(), count_read(&draw->seq->client->timeout_usec));
+        for (;;) {
+                r = drawable(draw->seq, draw->view, draw->wanted);
+                if (r >= 0)
+                        r = wait_for_grant(draw);
+                else
+                        unclaim(draw);
+                if (r < 0)
+                        return r;
+                ring_if_low(draw);
+                if (find_run(draw, ret_index))
+                        return 0;
+                draw->count = 2 * draw->wanted - 1;
+                claim(draw);
+        }
 }
 
 static __attribute__((noinline, cold)) int next_slowly(struct seqnum *seq, const struct view *view,
                                                        uint64_t index, int64_t *ret)
 {
-        struct draw draw = {.seq = seq, .view = view, .index = index, .count = 1, .claimed = true};
+        struct draw draw = {
+                .seq = seq,
+                .view = view,
+                .wanted = 1,
+                .index = index,
+                .count = 1,
+                .claimed = true,
+        };
         int r;
 
-        r = settle(&draw);
+        r = settle(&draw, &index);
         if (r < 0)
                 return r;
-        *ret = sequence_map_value(&draw.view->map, draw.index);
+        *ret = sequence_map_value(&draw.view->map, index);
         return 0;
 }
 
@@ -300,14 +327,20 @@ static __attribute__((noinline, cold)) int next_run_slowly(struct seqnum *seq,
                                                            uint32_t count, struct seqnum_run *ret)
 {
         struct draw draw = {
-                .seq = seq, .view = view, .index = index, .count = count, .claimed = true};
+                .seq = seq,
+                .view = view,
+                .wanted = count,
+                .index = index,
+                .count = count,
+                .claimed = true,
+        };
         int r;
 
-        r = settle(&draw);
+        r = settle(&draw, &index);
         if (r < 0)
                 return r;
         *ret = (struct seqnum_run){
-                .first = sequence_map_value(&draw.view->map, draw.index),
+                .first = sequence_map_value(&draw.view->map, index),
                 .increment = draw.view->map.increment,
                 .count = count,
         };

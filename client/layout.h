@@ -63,9 +63,9 @@
 
 /*
  * The largest believable distance of `next` above the ceiling: every thread
- * that can exist (PID_MAX_LIMIT, 2^22) waiting with the largest run (2^32).
+ * that can exist (PID_MAX_LIMIT, 2^22) waiting with the largest claim (2^33).
  */
-#define WINDOW_OVERSHOOT_MAX (UINT64_C(1) << 54)
+#define WINDOW_OVERSHOOT_MAX (UINT64_C(1) << 55)
 
 #define SEGMENT_LINE 128 /* two cache lines: the adjacent-line prefetcher pairs them */
 #define SEGMENT_PAGE 4096

@@ -130,8 +130,8 @@ int seqnum_next(struct seqnum *seq, int64_t *ret);
  *   -EINVAL     count is 0
  *   -ERANGE     a cycling sequence does not have so many numbers in a round
  *   -EOVERFLOW  fewer than `count` numbers are left; a smaller run may fit
- * A run never straddles the wrap of a cycling sequence: the numbers left
- * before it are then skipped.
+ * A run never straddles the wrap of a cycling sequence: one that would is drawn
+ * anew, and less than three times `count` numbers about the wrap are skipped.
  */
 int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret);
 

@@ -307,7 +307,7 @@ static int open_ours(struct segment *segment, char **message)
         if (segment->map.fd < 0 && errno == ENOENT)
                 return -ENXIO;
         if (segment->map.fd < 0)
-                return fail_with(errno == EACCES || errno == ELOOP ? -EPERM : -errno, message,
+                return fail_with(open_error(errno), message,
                                  "cannot open segment %s: %m; if it is not the service's, remove "
                                  "/dev/shm%s",
                                  segment->shm, segment->shm);
