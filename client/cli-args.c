@@ -32,11 +32,10 @@ static void getopt_tables_make(struct getopt_tables *tables, const struct cli_op
         char *letter = tables->letters;
         struct option *name = tables->names;
 
-        memset(tables, 0, sizeof(*tables));
         if (leading)
                 *letter++ = '+';
         *letter++ = ':'; /* a missing argument is told from an unknown option */
-        for (int i = 0; options[i].key && i < OPTIONS_MAX; i++) {
+        for (int i = 0; i < OPTIONS_MAX && options[i].key; i++) {
                 int has_argument = options[i].argument ? required_argument : no_argument;
 
                 *name++ = (struct option){options[i].name, has_argument, NULL, options[i].key};
@@ -79,7 +78,7 @@ static void complain_of_option(const struct cli_option *options, const char *ver
 int cli_args_parse(struct cli_args *ret, const struct cli_option *options, const char *verb,
                    bool leading, int argc, char **argv)
 {
-        struct getopt_tables tables;
+        struct getopt_tables tables = {0};
         int key;
 
         *ret = (struct cli_args){0};

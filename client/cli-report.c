@@ -42,7 +42,7 @@ int cli_exit_status(int error)
                 return CLI_OK;
         for (size_t i = 0; i < sizeof(outcomes) / sizeof(outcomes[0]); i++)
                 if (outcomes[i].error == -error)
-                        return outcomes[i].status;
+                        return (int)outcomes[i].status;
         return CLI_SYSTEM;
 }
 
@@ -61,6 +61,7 @@ void cli_complain(const char *format, ...)
         (void)fflush(stdout); /* where both go to one terminal, keep their order */
         (void)fputs("seqnum: ", stderr);
         va_start(arguments, format);
+        /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it was, the line before */
         (void)vfprintf(stderr, format, arguments);
         va_end(arguments);
         (void)fputc('\n', stderr);

@@ -238,15 +238,29 @@ int seqnum_attach(struct seqnum_client **ret, const char *shm, unsigned flags)
         return 0;
 }
 
+static void handle_free(struct seqnum *seq)
+{
+        struct view *older;
+
+        for (struct view *v = seq->views; v; v = older) {
+                older = v->older;
+                free(v);
+        }
+        free(seq);
+}
+
 struct seqnum_client *seqnum_detach(struct seqnum_client *client)
 {
         struct mapping *older;
+        struct seqnum *next;
 
         if (!client)
                 return NULL;
-        while (client->handles)
-                seqnum_close(client->handles);
         clients_unlink(client);
+        for (struct seqnum *seq = client->handles; seq; seq = next) {
+                next = seq->next;
+                handle_free(seq);
+        }
         for (struct mapping *m = client->mappings; m; m = older) {
                 older = m->older;
                 mapping_free(m);
@@ -307,7 +321,6 @@ int seqnum_open(struct seqnum **ret, struct seqnum_client *client, const char *n
 struct seqnum *seqnum_close(struct seqnum *seq)
 {
         struct seqnum_client *client;
-        struct view *older;
 
         if (!seq)
                 return NULL;
@@ -315,11 +328,7 @@ struct seqnum *seqnum_close(struct seqnum *seq)
         pthread_mutex_lock(&client->lock);
         handle_unlink(seq);
         pthread_mutex_unlock(&client->lock);
-        for (struct view *v = seq->views; v; v = older) {
-                older = v->older;
-                free(v);
-        }
-        free(seq);
+        handle_free(seq);
         return NULL;
 }
 

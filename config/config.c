@@ -170,6 +170,7 @@ static void names_clear(struct loader *loader)
         struct known_name *known, *next;
 
         HASH_ITER (hh, loader->names, known, next) {
+                /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it loses track in uthash */
                 HASH_DELETE(hh, loader->names, known);
                 free(known->name);
                 free(known);

@@ -211,7 +211,7 @@ static int show(struct service *service, const struct changes *changes)
                 const struct change *change = &changes->items[i];
                 int s = 0;
 
-                if (change->op->type == STORE_CREATE)
+                if (!change->sequence)
                         s = created(service, change);
                 else if (change->op->type == STORE_REPLACE)
                         s = altered(service, change);

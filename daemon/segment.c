@@ -405,7 +405,7 @@ static int count_used(struct segment *segment)
 static int take_over(struct segment *segment, const struct segment_setup *setup, char **message)
 {
         struct segment_header header;
-        struct segment_geometry g;
+        struct segment_geometry g = {0};
         int r;
 
         r = open_ours(segment, message);

@@ -87,6 +87,8 @@ void registry_clear(struct registry *registry);
 void sequence_redefine(struct sequence *sequence, const struct sequence_params *params,
                        int64_t origin, uint64_t generation, uint64_t position);
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): `sequence` is the name it declares */
 #define registry_each(registry, sequence)                                                          \
         for (struct sequence *sequence = (registry)->by_name; sequence;                            \
              sequence = sequence->by_name.next)
+/* NOLINTEND(bugprone-macro-parentheses) */

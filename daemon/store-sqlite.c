@@ -385,7 +385,7 @@ static int replace(struct store_sqlite *s, struct store_op *op, struct store_seq
 static int change(struct store_sqlite *s, struct store_op *op)
 {
         struct store_sequence *q;
-        struct row row;
+        struct row row = {0};
         int r;
 
         r = row_fetch(s, op->id, &row);
@@ -602,7 +602,7 @@ static int find_db(struct store_sqlite *s, const char *directory)
 
 static int check_identity(struct store_sqlite *s)
 {
-        int64_t application, version;
+        int64_t application = 0, version = 0;
         int r;
 
         r = query_int(s, "PRAGMA application_id", &application);
