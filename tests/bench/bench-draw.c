@@ -25,8 +25,8 @@
 #include "seqnum.h"
 
 #define ROUNDS 41
-#define DRAWS 1000000u
-#define RUN 1000u
+#define DRAWS  1000000u
+#define RUN    1000u
 
 struct arena {
         _Alignas(128) _Atomic(uint64_t) counter;
@@ -133,7 +133,7 @@ static void report(void)
                 qsort(ns, ROUNDS, sizeof(*ns), compare);
                 if (i == 0)
                         base = ns[ROUNDS / 2];
-                printf("%-26s %10.2f %10.2f %10.2f %8.2f\n", subjects[i].name, ns[ROUNDS / 2],
+                printf("%-26s %10.3f %10.3f %10.3f %8.3f\n", subjects[i].name, ns[ROUNDS / 2],
                        ns[ROUNDS / 10], ns[ROUNDS * 9 / 10], ns[ROUNDS / 2] / base);
         }
 }
