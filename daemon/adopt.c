@@ -46,20 +46,24 @@ static struct adopt_plan decide_frozen(const struct sequence *sequence,
         uint64_t claimed = view->next & ~CELL_FROZEN;
         bool noted = view->state == WINDOW_FROZEN;
         uint64_t position = noted ? view->frozen : claimed;
+        uint64_t floor = view->floor;
 
         if (sequence->exact && sequence->hi > position)
                 position = sequence->hi;
-        if (position < view->floor || position > durable + WINDOW_OVERSHOOT_MAX)
+        if (position > durable + WINDOW_OVERSHOOT_MAX)
                 return fresh(durable, "its frozen position cannot be believed");
+        /* A jump that was committed and not published: claims below it are void. */
+        if (!sequence->exact && sequence->lo > view->ceiling)
+                floor = sequence->lo;
+        position = max_u64(position, floor);
         if (position > sequence->map.limit)
                 position = sequence->map.limit;
         return (struct adopt_plan){
                 .action = ADOPT_FROZEN,
                 .position = position,
-                .floor = view->floor,
+                .floor = floor,
                 .ceiling = view->ceiling,
-                .store_behind = view->ceiling > sequence->hi ||
-                                (noted && sequence->exact && view->frozen > sequence->hi),
+                .store_behind = view->ceiling > sequence->hi,
         };
 }
 
@@ -69,11 +73,11 @@ static struct adopt_plan decide_open(const struct sequence *sequence, const stru
 
         if (sequence->exact && sequence->hi > view->ceiling)
                 return fresh(durable, "the store has moved on since");
-        if (view->next < view->floor || view->next > durable + WINDOW_OVERSHOOT_MAX)
+        if (view->next > durable + WINDOW_OVERSHOOT_MAX)
                 return fresh(durable, "its next index cannot be believed");
         return (struct adopt_plan){
                 .action = ADOPT_KEEP,
-                .position = view->next,
+                .position = max_u64(view->next, view->floor),
                 .floor = view->floor,
                 .ceiling = view->ceiling,
                 .store_behind = view->ceiling > sequence->hi,

@@ -138,6 +138,8 @@ static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
 
         sequence->size = size_to_keep(sequence, next, now);
         end = next + sequence->size < limit ? next + sequence->size : limit;
+        if (end < sequence->ceiling)
+                end = sequence->ceiling; /* a store from a backup must catch up at once */
         if (end <= sequence->hi && !sequence->frozen) {
                 /* It slowed down, enough is ahead: only the low mark moves. */
                 (void)window_grant(refill->segment, sequence, sequence->lo, sequence->hi);

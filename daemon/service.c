@@ -129,8 +129,7 @@ static size_t gather_positions(struct service *service, struct store_op *ops)
                 position = window_freeze(service->segment, sequence);
                 if (sequence->exact && sequence->hi == position)
                         continue;
-                if (!window_next(service->segment, sequence, &position) ||
-                    position < sequence->lo) {
+                if (!window_next(service->segment, sequence, &position)) {
                         log_about(LOG_WARNING, sequence->name,
                                   "index %" PRIu64 " in the segment cannot be believed; going on "
                                   "at %" PRIu64,
@@ -154,7 +153,7 @@ static void positions_saved(struct service *service)
                 uint64_t position;
 
                 if (!sequence->frozen || !registry_at(&service->registry, sequence->slot) ||
-                    !window_next(service->segment, sequence, &position) || position < sequence->lo)
+                    !window_next(service->segment, sequence, &position))
                         continue;
                 sequence->lo = sequence->hi = position;
                 sequence->exact = true;

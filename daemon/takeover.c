@@ -100,11 +100,16 @@ static int adopt_found(struct service *service, struct sequence *sequence,
         sequence->refilled_next = plan->position;
         if (plan->action == ADOPT_FROZEN) {
                 window_adopt_frozen(segment, sequence, plan->floor, plan->ceiling, plan->position);
+                if (sequence->exact && sequence->hi == plan->position)
+                        window_grant_rest(segment, sequence); /* saved, not yet granted */
                 window_wake(segment, slot); /* whoever waits rings, and that thaws */
         } else {
                 window_adopt_open(segment, sequence, plan->floor, plan->ceiling);
-                if (!sequence->exact && sequence->hi > sequence->ceiling)
-                        (void)window_grant(segment, sequence, sequence->lo, sequence->hi);
+        }
+        /* What was reserved comes first: if it was to be a jump, a freeze must know of it. */
+        if (!sequence->exact && sequence->hi > sequence->ceiling)
+                (void)window_grant(segment, sequence, sequence->lo, sequence->hi);
+        if (!sequence->frozen) {
                 if (sequence->ceiling > plan->position)
                         sequence->size = sequence->ceiling - plan->position;
                 refill_want(&service->refill, sequence); /* it sees whether there is need */

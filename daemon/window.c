@@ -15,15 +15,27 @@ void window_wake(struct segment *segment, uint32_t slot)
         futex_wake_all(&window->wake);
 }
 
+/*
+ * Claims count from the floor to the last index. `next` may lie outside without
+ * anybody's ill will: draws go on past the end, and a claim that straddled a
+ * jump may be given back.
+ */
+static uint64_t believable(const struct sequence *sequence, uint64_t next)
+{
+        if (next < sequence->floor)
+                next = sequence->floor;
+        return next > sequence->map.limit ? sequence->map.limit : next;
+}
+
 bool window_next(const struct segment *segment, const struct sequence *sequence, uint64_t *ret)
 {
         uint64_t next = cell_next(&segment->map.cells[sequence->slot].next);
 
         if (sequence->frozen)
                 next = sequence->frozen_at;
-        if (next < sequence->floor || next > sequence_durable(sequence) + WINDOW_OVERSHOOT_MAX)
+        if (next > sequence_durable(sequence) + WINDOW_OVERSHOOT_MAX)
                 return false;
-        *ret = next > sequence->map.limit ? sequence->map.limit : next;
+        *ret = believable(sequence, next);
         return true;
 }
 
@@ -55,7 +67,7 @@ static void publish_ceiling(struct segment *segment, struct sequence *sequence, 
 
 static void extend(struct segment *segment, struct sequence *sequence, uint64_t hi)
 {
-        uint64_t next = cell_next(&segment->map.cells[sequence->slot].next);
+        uint64_t next = cell_raise(&segment->map.cells[sequence->slot].next, sequence->floor);
 
         publish_ceiling(segment, sequence, next, hi);
 }
@@ -69,18 +81,20 @@ static void jump(struct segment *segment, struct sequence *sequence, uint64_t lo
         publish_ceiling(segment, sequence, next, hi);
 }
 
+/*
+ * Claims from before the freeze may wait between the ceiling and where claims
+ * ended. They are good only if the new range touches the ceiling: what lies
+ * between two ranges is not ours.
+ */
 static void thaw(struct segment *segment, struct sequence *sequence, uint64_t lo, uint64_t hi)
 {
         struct window *window = &segment->windows[sequence->slot];
-        uint64_t next = sequence->frozen_at;
+        uint64_t next = sequence->frozen_at > lo ? sequence->frozen_at : lo;
 
-        if (lo > next) {
-                next = lo;
-                cell_thaw(&segment->map.cells[sequence->slot].next, lo);
+        cell_thaw(&segment->map.cells[sequence->slot].next, next);
+        if (lo > sequence->ceiling) {
                 sequence->floor = lo;
                 window_publish(&window->floor, lo);
-        } else {
-                cell_thaw(&segment->map.cells[sequence->slot].next, next);
         }
         publish_ceiling(segment, sequence, next, hi);
         publish_u32(&window->state, WINDOW_OPEN);
@@ -127,8 +141,7 @@ uint64_t window_freeze(struct segment *segment, struct sequence *sequence)
         if (sequence->frozen)
                 return sequence->frozen_at;
         index = cell_freeze(&segment->map.cells[sequence->slot].next, CELL_FROZEN) & ~CELL_FROZEN;
-        if (index > sequence->map.limit)
-                index = sequence->map.limit;
+        index = believable(sequence, index < sequence->lo ? sequence->lo : index);
         close_at(window, sequence, index);
         return index;
 }
@@ -150,6 +163,7 @@ void window_adopt_frozen(struct segment *segment, struct sequence *sequence, uin
 {
         sequence->floor = floor;
         sequence->ceiling = ceiling;
+        window_publish(&segment->windows[sequence->slot].floor, floor);
         close_at(&segment->windows[sequence->slot], sequence, position);
 }
 
