@@ -83,7 +83,8 @@ static void test_sequence_defaults(void **state)
                 if (config_keys[i].descending)
                         assert_int_equal(config_key_parse(&config_keys[i],
                                                           config_keys[i].descending, &sequence,
-                                                          &reason), 0);
+                                                          &reason),
+                                         0);
         assert_true(sequence_params_equal(&sequence.params, &expected));
 }
 
@@ -214,9 +215,9 @@ static void entry_close(struct entry *entry)
 
         if (!entry->open)
                 return;
-        snprintf(expected, sizeof(expected), " Default: %s%s%s%s . Range: %s Reload: ",
-                 key->fallback, key->descending ? " " : "",
-                 key->descending ? key->descending : "",
+        snprintf(expected, sizeof(expected),
+                 " Default: %s%s%s%s . Range: %s Reload: ", key->fallback,
+                 key->descending ? " " : "", key->descending ? key->descending : "",
                  key->descending ? " where the increment is negative" : "", key->range);
         if (!strstr(entry->text, expected))
                 fail_msg("the page says of %s:\n%s\nand the table:\n%s", key->name, entry->text,
@@ -241,7 +242,7 @@ static void check_page_line(struct entry *entry, const char *line)
                 entry_close(entry);
         if (begins(line, ".Sh ")) {
                 entry->section = strcmp(line, ".Sh THE SERVICE SECTION") == 0 ? CONFIG_SERVICE
-                                                                             : CONFIG_SEQUENCE;
+                                                                              : CONFIG_SEQUENCE;
                 entry->of_keys = entry->section == CONFIG_SERVICE ||
                                  strcmp(line, ".Sh SEQUENCE SECTIONS") == 0;
         } else if (entry->of_keys && begins(line, ".It ")) {

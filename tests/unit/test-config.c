@@ -114,7 +114,10 @@ static void assert_all_defaults(const struct config *config)
 static void test_defaults(void **state)
 {
         static const char *const texts[] = {
-                "", "[service]\n", "[service]", "# nothing\n\n ; nothing\n[service] ; here\n",
+                "",
+                "[service]\n",
+                "[service]",
+                "# nothing\n\n ; nothing\n[service] ; here\n",
                 "\xef\xbb\xbf[service]\r\n\t \r\n",
         };
         struct config *config;
@@ -395,7 +398,8 @@ static void test_faulty_lines(void **state)
 
 static void test_control_characters(void **state)
 {
-        static const char text[] = "[service]\nmode = 06\0" "60\n\x1b[service]\n"
+        static const char text[] = "[service]\nmode = 06\0"
+                                   "60\n\x1b[service]\n"
                                    "on_stop = freeze\r\r\nmode = 0660\rgroup = x\n"
                                    "mode = 0600\x7f\n# \x01\nmode\t=\t0600\r\n";
 
@@ -514,9 +518,9 @@ static void test_shm_values(void **state)
         assert_value_bad("[service]", text, "is too long" USE_SHM);
 }
 
-#define USE_STATE "; use an absolute path of at most 1024 bytes"
+#define USE_STATE  "; use an absolute path of at most 1024 bytes"
 #define USE_SOCKET "; use the absolute path of a socket, of at most 107 bytes"
-#define USE_GROUP "; use the name of a group, of at most 255 bytes, or nothing for the daemon's own"
+#define USE_GROUP  "; use the name of a group, of at most 255 bytes, or nothing for the daemon's own"
 
 static void test_path_values(void **state)
 {
@@ -542,8 +546,8 @@ static void test_path_values(void **state)
                          "has a character that does not belong there" USE_GROUP);
 }
 
-#define USE_MODE                                                                              \
-        "; use an octal mode from 0600 to 0664 in which the owner may read and write, others" \
+#define USE_MODE                                                                                   \
+        "; use an octal mode from 0600 to 0664 in which the owner may read and write, others"      \
         " may not write, and nobody may execute"
 
 static void test_mode_values(void **state)
@@ -731,8 +735,7 @@ static void test_unreadable_files(void **state)
         assert_unreadable("/nonexistent/seqnumd.ini", -ENOENT,
                           "/nonexistent/seqnumd.ini: cannot be opened: No such file or directory; "
                           "check path and rights");
-        assert_unreadable("/", -EISDIR,
-                          "/: cannot be read: Is a directory; check the file");
+        assert_unreadable("/", -EISDIR, "/: cannot be read: Is a directory; check the file");
 }
 
 /* The list of an earlier file makes way for that of the next. */

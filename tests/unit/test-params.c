@@ -149,12 +149,12 @@ static void test_equal(void **state)
         struct sequence_params a = sequence_params_default(), b;
 
         (void)state;
-#define ASSERT_COUNTS(field, other)                          \
-        do {                                                 \
-                b = a;                                       \
-                assert_true(sequence_params_equal(&a, &b));  \
-                b.field = other;                             \
-                assert_false(sequence_params_equal(&a, &b)); \
+#define ASSERT_COUNTS(field, other)                                                                \
+        do {                                                                                       \
+                b = a;                                                                             \
+                assert_true(sequence_params_equal(&a, &b));                                        \
+                b.field = other;                                                                   \
+                assert_false(sequence_params_equal(&a, &b));                                       \
         } while (0)
         ASSERT_COUNTS(kind, SEQUENCE_TIME);
         ASSERT_COUNTS(start, 2);

@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Refilling, with a store made up for it that fails or jumps when told to: what
+ * goes into one commit, what is published and when, and what a failure leaves.
+ */
+
+#include "unit.h"
+
+#include <poll.h>
+#include <pthread.h>
+
+#include "refill.h"
+
+#define OPS_MAX 32
+
+/* Its own lock, since commits are made by another thread. */
+struct fake_store {
+        struct store store;
+        pthread_mutex_t lock;
+        int error;                                 /* what the next commits fail with */
+        uint64_t gap;                              /* leave so much out at the next reservation */
+        uint64_t hi[OPS_MAX + 1], lo[OPS_MAX + 1]; /* by id */
+        unsigned commits, failures;
+        size_t last_ops;
+        uint64_t last_count;
+        /* called within each commit, before it returns */
+        void (*within)(void *userdata);
+        void *userdata;
+};
+
+struct fixture {
+        struct unit *unit;
+        struct fake_store fake;
+        sd_event *event;
+        struct committer *committer;
+        struct refill refill;
+        unsigned distrusted;
+};
+
+static void reserve(struct fake_store *fake, struct store_op *op)
+{
+        uint64_t *lo = &fake->lo[op->id], *hi = &fake->hi[op->id];
+        uint64_t from = op->from > *hi ? op->from : *hi;
+
+        from += fake->gap;
+        if (from > *hi)
+                *lo = from;
+        *hi = from + op->count;
+        op->lo = *lo;
+        op->hi = *hi;
+        fake->last_count = op->count;
+}
+
+static int fake_commit(struct store *store, struct store_op *ops, size_t n_ops)
+{
+        struct fake_store *fake = (struct fake_store *)store;
+        int r;
+
+        pthread_mutex_lock(&fake->lock);
+        r = fake->error;
+        fake->commits++;
+        fake->failures += r < 0;
+        fake->last_ops = n_ops;
+        if (r == 0) {
+                for (size_t i = 0; i < n_ops; i++)
+                        if (ops[i].type == STORE_RESERVE)
+                                reserve(fake, &ops[i]);
+                fake->gap = 0;
+        }
+        if (fake->within)
+                fake->within(fake->userdata);
+        pthread_mutex_unlock(&fake->lock);
+        return r;
+}
+
+static const struct store_vtable fake_vtable = {.commit = fake_commit};
+
+static void note_distrust(struct sequence *sequence, void *userdata)
+{
+        struct fixture *fixture = userdata;
+
+        (void)sequence;
+        fixture->distrusted++;
+}
+
+static int setup(void **state)
+{
+        struct fixture *fixture = calloc(1, sizeof(*fixture));
+        int r;
+
+        *state = fixture;
+        if (!fixture || unit_setup((void **)&fixture->unit) < 0)
+                return -1;
+        fixture->fake.store.vtable = &fake_vtable;
+        pthread_mutex_init(&fixture->fake.lock, NULL);
+        r = sd_event_new(&fixture->event);
+        if (r >= 0)
+                r = committer_new(&fixture->committer, &fixture->fake.store);
+        if (r >= 0)
+                r = refill_init(&fixture->refill, fixture->event, &fixture->unit->registry,
+                                fixture->committer);
+        fixture->refill.segment = fixture->unit->segment;
+        fixture->refill.distrust = note_distrust;
+        fixture->refill.userdata = fixture;
+        return r < 0 ? r : 0;
+}
+
+static int teardown(void **state)
+{
+        struct fixture *fixture = *state;
+
+        committer_drain(fixture->committer); /* a failed test may leave one under way */
+        refill_clear(&fixture->refill);
+        committer_free(fixture->committer);
+        sd_event_unref(fixture->event);
+        pthread_mutex_destroy(&fixture->fake.lock);
+        (void)unit_teardown((void **)&fixture->unit);
+        free(fixture);
+        return 0;
+}
+
+static void fail_with_error(struct fixture *fixture, int error)
+{
+        pthread_mutex_lock(&fixture->fake.lock);
+        fixture->fake.error = error;
+        pthread_mutex_unlock(&fixture->fake.lock);
+}
+
+static unsigned commits(struct fixture *fixture)
+{
+        unsigned n;
+
+        pthread_mutex_lock(&fixture->fake.lock);
+        n = fixture->fake.commits;
+        pthread_mutex_unlock(&fixture->fake.lock);
+        return n;
+}
+
+static struct sequence *sequence_new(struct fixture *fixture, const char *name, uint64_t reserve_at)
+{
+        struct sequence_params params = sequence_params_default();
+
+        params.start = params.min = 0;
+        params.reserve = reserve_at;
+        return unit_sequence(fixture->unit, name, params);
+}
+
+/* Answer the doorbell and let all commits that follow from it finish. */
+static void answer(struct fixture *fixture)
+{
+        struct segment_shared *shared = fixture->unit->segment->map.shared;
+        unsigned before;
+
+        while (sem_trywait(&shared->doorbell) == 0)
+                ;
+        refill_answer(&fixture->refill);
+        do {
+                before = commits(fixture);
+                committer_drain(fixture->committer);
+        } while (commits(fixture) != before);
+}
+
+/* Draw when nothing is reserved: rings, and gives its claim back. */
+static void ask(struct seqnum *seq)
+{
+        unit_refused(seq, -ETIMEDOUT);
+}
+
+/* --- the usual --------------------------------------------------------- */
+
+static void test_first(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = sequence_new(fixture, "orders", 0);
+        struct seqnum *seq = unit_open(fixture->unit, "orders");
+
+        answer(fixture); /* nobody asked */
+        assert_int_equal(commits(fixture), 0);
+        ask(seq);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 1);
+        assert_true(sequence->hi == 32 && sequence->ceiling == 32);
+        assert_false(sequence->reserving || sequence->wanted || sequence->exact);
+        for (int64_t i = 0; i < 32; i++)
+                unit_expect(seq, i);
+        answer(fixture); /* the low mark rang on the way */
+        assert_int_equal(commits(fixture), 2);
+        assert_true(sequence->ceiling > 32);
+        unit_expect(seq, 32);
+}
+
+static void test_one_commit(void **state)
+{
+        struct fixture *fixture = *state;
+        static const char *const names[] = {"a", "b", "c"};
+        struct sequence *sequences[3];
+        struct seqnum *seqs[3];
+
+        for (size_t i = 0; i < 3; i++) {
+                sequences[i] = sequence_new(fixture, names[i], 10 * (i + 1));
+                seqs[i] = unit_open(fixture->unit, names[i]);
+        }
+        ask(seqs[0]);
+        ask(seqs[2]);
+        ask(seqs[2]);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 1);
+        assert_int_equal(fixture->fake.last_ops, 2);
+        assert_true(sequences[0]->ceiling == 10 && sequences[2]->ceiling == 30);
+        assert_true(sequences[1]->ceiling == 0); /* did not ask */
+}
+
+static void test_fixed_reserve(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = sequence_new(fixture, "one", 1);
+        struct seqnum *seq = unit_open(fixture->unit, "one");
+
+        ask(seq);
+        for (int64_t i = 0; i < 50; i++) {
+                answer(fixture);
+                assert_in_range(sequence->ceiling, (uint64_t)i + 1, (uint64_t)i + 2);
+                unit_expect(seq, i);
+        }
+}
+
+static void test_size_grows(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = sequence_new(fixture, "orders", 0);
+        struct seqnum *seq = unit_open(fixture->unit, "orders");
+        uint64_t first;
+
+        ask(seq);
+        answer(fixture);
+        first = sequence->size;
+        for (int i = 0; i < 3; i++) { /* used up at once, again and again */
+                uint64_t before = sequence->size;
+                int64_t value;
+
+                while (seqnum_next(seq, &value) == 0)
+                        ;
+                answer(fixture);
+                assert_true(sequence->size > before);
+        }
+        assert_true(sequence->size >= 64 * first);
+        assert_true(sequence->ceiling >= unit_next(fixture->unit, sequence) + sequence->size);
+}
+
+static void test_large_run(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = sequence_new(fixture, "orders", 0);
+
+        (void)cell_claim(&unit_cell(fixture->unit, sequence)->next, 100000); /* somebody waits */
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_true(sequence->ceiling >= 100000);
+}
+
+static void test_limit(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence_params params = sequence_params_default();
+        struct sequence *sequence;
+        struct seqnum *seq;
+
+        params.max = 40;
+        sequence = unit_sequence(fixture->unit, "few", params);
+        seq = unit_open(fixture->unit, "few");
+        ask(seq);
+        for (int64_t i = 1; i <= 40; i++) {
+                answer(fixture);
+                unit_expect(seq, i);
+        }
+        assert_true(sequence->ceiling == 40 && sequence->hi == 40);
+        assert_int_equal(commits(fixture), 2);
+        unit_refused(seq, -EOVERFLOW);
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 2); /* nothing left to reserve */
+}
+
+static void test_thaw_at_end(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence_params params = sequence_params_default();
+        struct sequence *sequence;
+        struct seqnum *seq;
+
+        params.max = 5;
+        sequence = unit_sequence(fixture->unit, "few", params);
+        seq = unit_open(fixture->unit, "few");
+        unit_grant(fixture->unit, sequence, 0, 5);
+        for (int64_t i = 1; i <= 5; i++)
+                unit_expect(seq, i);
+        assert_true(window_freeze(fixture->unit->segment, sequence) == 5);
+        unit_save(fixture->unit, sequence);
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_false(sequence->frozen);
+        assert_int_equal(commits(fixture), 0);
+        unit_refused(seq, -EOVERFLOW);
+}
+
+/* --- frozen ------------------------------------------------------------ */
+
+static void test_thaw(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = sequence_new(fixture, "orders", 10);
+        struct seqnum *seq = unit_open(fixture->unit, "orders");
+
+        ask(seq);
+        answer(fixture);
+        unit_expect(seq, 0);
+        (void)window_freeze(fixture->unit->segment, sequence);
+        ask(seq);
+        answer(fixture); /* not saved: what is reserved is still there, no commit */
+        assert_int_equal(commits(fixture), 1);
+        unit_expect(seq, 1);
+
+        (void)window_freeze(fixture->unit->segment, sequence);
+        unit_save(fixture->unit, sequence);
+        fixture->fake.lo[sequence->id] = fixture->fake.hi[sequence->id] = sequence->hi;
+        ask(seq);
+        answer(fixture); /* saved: all must be reserved anew */
+        assert_int_equal(commits(fixture), 2);
+        assert_true(sequence->ceiling == 12 && !sequence->exact);
+        unit_expect(seq, 2);
+}
+
+static void test_pause(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = sequence_new(fixture, "orders", 10);
+        struct seqnum *seq = unit_open(fixture->unit, "orders");
+
+        ask(seq);
+        refill_answer(&fixture->refill);
+        refill_pause(&fixture->refill); /* finishes what is under way */
+        assert_true(sequence->ceiling == 10 && !sequence->reserving);
+        for (int64_t i = 0; i < 10; i++)
+                unit_expect(seq, i);
+        ask(seq);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 1);
+        refill_resume(&fixture->refill);
+        committer_drain(fixture->committer);
+        assert_true(sequence->ceiling >= 20);
+        unit_expect(seq, 10);
+}
+
+/* --- jumps, failures --------------------------------------------------- */
+
+static void test_jump(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = sequence_new(fixture, "orders", 10);
+        struct seqnum *seq = unit_open(fixture->unit, "orders");
+
+        ask(seq);
+        answer(fixture);
+        for (int64_t i = 0; i < 10; i++)
+                unit_expect(seq, i);
+        fixture->fake.gap = 1000;
+        answer(fixture);
+        assert_true(sequence->floor == 1010 && sequence->lo == 1010);
+        unit_expect(seq, 1010);
+}
+
+struct published {
+        const struct window *window;
+        uint64_t ceiling;
+};
+
+static void look_within(void *userdata)
+{
+        struct published *published = userdata;
+
+        published->ceiling = window_look(&published->window->ceiling);
+}
+
+static void test_commit_first(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = sequence_new(fixture, "orders", 10);
+        struct seqnum *seq = unit_open(fixture->unit, "orders");
+        struct published published = {
+                .window = unit_window(fixture->unit, sequence),
+                .ceiling = 4711,
+        };
+
+        fixture->fake.within = look_within;
+        fixture->fake.userdata = &published;
+        ask(seq);
+        answer(fixture);
+        assert_true(published.ceiling == 0); /* as it was while the commit was made */
+        assert_true(sequence->ceiling == 10);
+        for (int64_t i = 0; i < 8; i++)
+                unit_expect(seq, i);
+        answer(fixture);
+        assert_true(published.ceiling == 10);
+        assert_true(window_look(&published.window->ceiling) > 10);
+}
+
+static void test_failure(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = sequence_new(fixture, "orders", 10);
+        struct seqnum *seq = unit_open(fixture->unit, "orders");
+
+        ask(seq);
+        answer(fixture);
+        for (int64_t i = 0; i < 10; i++)
+                unit_expect(seq, i);
+        fail_with_error(fixture, -ENOSPC);
+        answer(fixture);
+        assert_int_equal(fixture->fake.failures, 1);
+        assert_true(sequence->ceiling == 10 && sequence->hi == 10);
+        assert_true(window_look(&unit_window(fixture->unit, sequence)->ceiling) == 10);
+        ask(seq);
+        answer(fixture); /* not at once again, however often they ring */
+        assert_int_equal(commits(fixture), 2);
+
+        fail_with_error(fixture, 0);
+        for (int i = 0; i < 100 && sequence->ceiling == 10; i++) {
+                assert_true(sd_event_run(fixture->event, 100000) >= 0);
+                committer_drain(fixture->committer);
+        }
+        assert_true(sequence->ceiling == 20);
+        assert_int_equal(fixture->refill.failing_since, 0);
+        unit_expect(seq, 10);
+}
+
+/* --- what cannot be ---------------------------------------------------- */
+
+static void test_distrust(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = sequence_new(fixture, "orders", 10);
+
+        unit_grant(fixture->unit, sequence, 100, 200);
+        cell_thaw(&unit_cell(fixture->unit, sequence)->next, CELL_FROZEN - 1);
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_int_equal(fixture->distrusted, 1);
+        assert_int_equal(commits(fixture), 0);
+}
+
+/* Any client may mark anything in the bitmaps. */
+static void test_marks_of_nobody(void **state)
+{
+        struct fixture *fixture = *state;
+        struct mapping *map = &fixture->unit->segment->map;
+        struct sequence *sequence = sequence_new(fixture, "orders", 10);
+
+        for (size_t i = 0; i < sizeof(map->shared->summary) / 8; i++)
+                (void)bell_mark(&map->shared->summary[i], UINT64_MAX);
+        for (uint32_t i = 0; i < map->geometry.n_slots / 64; i++)
+                (void)bell_mark(&map->wants[i], UINT64_MAX);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 1);
+        assert_int_equal(fixture->fake.last_ops, 1);
+        assert_true(sequence->ceiling == 10);
+}
+
+/* A store from a backup catches up with what the segment has given out. */
+static void test_store_behind(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = sequence_new(fixture, "orders", 10);
+        struct seqnum *seq = unit_open(fixture->unit, "orders");
+
+        unit_grant(fixture->unit, sequence, 0, 500);
+        for (int64_t i = 0; i < 20; i++)
+                unit_expect(seq, i);
+        sequence->lo = 0;
+        sequence->hi = fixture->fake.hi[sequence->id] = 15;
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_true(fixture->fake.hi[sequence->id] >= 500);
+        assert_true(window_look(&unit_window(fixture->unit, sequence)->ceiling) >= 500);
+        for (int64_t i = 20; i < 500; i++)
+                unit_expect(seq, i);
+}
+
+#define refill_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                refill_test(test_first),         refill_test(test_one_commit),
+                refill_test(test_fixed_reserve), refill_test(test_size_grows),
+                refill_test(test_large_run),     refill_test(test_limit),
+                refill_test(test_thaw_at_end),   refill_test(test_thaw),
+                refill_test(test_pause),         refill_test(test_jump),
+                refill_test(test_commit_first),  refill_test(test_failure),
+                refill_test(test_distrust),      refill_test(test_marks_of_nobody),
+                refill_test(test_store_behind),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
