@@ -396,6 +396,10 @@ int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret)
 
         if (unlikely(count == 0))
                 return -EINVAL;
+        /* Void claims would add up: 2^31 of the longest runs carry `next` past its top bit. */
+        index = cell_next(&view->cell->next);
+        if (unlikely(index & CELL_FROZEN))
+                return next_run_slowly(seq, view, index, count, ret);
         index = cell_claim(&view->cell->next, count);
         if (unlikely(!fast_granted(window, index, count)))
                 return next_run_slowly(seq, view, index, count, ret);

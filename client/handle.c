@@ -126,7 +126,7 @@ static int view_new(struct view **ret, const struct mapping *mapping, uint32_t s
                 free(view);
                 return r;
         }
-        view->fast_window = view->map.period ? &void_window : view->window;
+        view->fast_window = mapping->writable && !view->map.period ? view->window : &void_window;
         *ret = view;
         return 0;
 }

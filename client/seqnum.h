@@ -75,7 +75,7 @@ struct seqnum_run {
  *
  * What can be found under the name, each an error of its own:
  *   -ENXIO            absent: no such object, no daemon has made it yet
- *   -EAGAIN           starting: being made at this moment, try again
+ *   -EAGAIN           starting: there, but not whole yet, try again
  *   -EPROTONOSUPPORT  other version: laid out by another version of seqnumd
  *   -ENOEXEC          foreign ABI: made for another C library or word size
  *   -EBADMSG          corrupt: not a segment, or damaged

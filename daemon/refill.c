@@ -237,26 +237,35 @@ static struct batch *batch_new(struct refill *refill, size_t most)
         return batch;
 }
 
-/* Move those that want, and are not being served already, into a batch. */
+/*
+ * Move those that want, and are not being served already, into a batch. Takes
+ * the list away first: distrust() may add to a new one, or want a commit, which
+ * has to wait.
+ */
 static void gather(struct refill *refill, struct batch *batch)
 {
-        uint64_t now = now_usec();
+        struct sequence **wanting = refill->wanting;
         size_t n = refill->n_wanting;
+        uint64_t now = now_usec();
         struct sequence *sequence;
 
-        refill->n_wanting = 0;
+        refill->wanting = NULL;
+        refill->n_wanting = refill->size_wanting = 0;
+        refill->paused = true;
         for (size_t i = 0; i < n; i++) {
-                sequence = refill->wanting[i];
+                sequence = wanting[i];
+                sequence->wanted = false;
                 if (sequence->reserving) {
-                        refill->wanting[refill->n_wanting++] = sequence;
+                        refill_want(refill, sequence);
                         continue;
                 }
-                sequence->wanted = false;
                 if (!plan(refill, sequence, now, &batch->ops[batch->n]))
                         continue;
                 sequence->reserving = true;
                 batch->sequences[batch->n++] = sequence;
         }
+        refill->paused = false;
+        free(wanting);
 }
 
 void refill_run(struct refill *refill)

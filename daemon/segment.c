@@ -20,6 +20,9 @@
 #include "futex.h"
 #include "statedir.h"
 
+/* Where shm_open(3) looks names up: shm_overview(7). */
+#define SHM_DIRECTORY "/dev/shm"
+
 /* Pages are reserved in steps of this, so that a create is not four system calls. */
 #define ALLOCATION_STEP (UINT64_C(16) * SEGMENT_PAGE)
 
@@ -246,7 +249,7 @@ int segment_create(struct segment **ret, const struct segment_setup *setup, char
         r = segment_new(&segment, setup->shm);
         if (r < 0)
                 return fail_with(r, message, "out of memory");
-        segment->map.fd = shm_open(setup->shm, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        segment->map.fd = open(SHM_DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
         if (segment->map.fd < 0) {
                 r = fail_with(-errno, message, "cannot create segment %s: %m", setup->shm);
                 segment_free(segment);
@@ -261,7 +264,6 @@ int segment_create(struct segment **ret, const struct segment_setup *setup, char
                                         setup->shm, setup->max_sequences, strerror(-r));
         }
         if (r < 0) {
-                (void)shm_unlink(setup->shm);
                 segment_free(segment);
                 return r;
         }
@@ -269,16 +271,35 @@ int segment_create(struct segment **ret, const struct segment_setup *setup, char
         return 0;
 }
 
-void segment_publish(struct segment *segment)
+/* Name the object behind our descriptor; linkat(2) tells how. */
+static int give_name(const struct segment *segment)
 {
-        publish_u32(&segment->header->state, SEGMENT_SERVING);
-        publish_u64(&segment->header->magic, SEGMENT_MAGIC);
+        char from[64], to[sizeof(SHM_DIRECTORY) + SEGMENT_NAME_MAX];
+
+        (void)snprintf(from, sizeof(from), "/proc/self/fd/%d", segment->map.fd);
+        (void)snprintf(to, sizeof(to), SHM_DIRECTORY "%s", segment->shm);
+        return linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
 }
 
-void segment_abandon(const struct segment *segment)
+int segment_publish(struct segment *segment, char **message)
 {
-        if (see_u64(&segment->header->magic) == 0)
-                (void)shm_unlink(segment->shm);
+        int r;
+
+        publish_u32(&segment->header->state, SEGMENT_SERVING);
+        publish_u64(&segment->header->magic, SEGMENT_MAGIC);
+        if (segment->linked)
+                return 0;
+        r = give_name(segment);
+        if (r == -EEXIST)
+                return fail_with(r, message,
+                                 "/dev/shm%s was made by somebody else meanwhile; remove it, or "
+                                 "choose another shm =",
+                                 segment->shm);
+        if (r < 0)
+                return fail_with(r, message, "cannot put segment %s in place: %s", segment->shm,
+                                 strerror(-r));
+        segment->linked = true;
+        return 0;
 }
 
 /* --- taking over ------------------------------------------------------- */
@@ -451,6 +472,7 @@ int segment_take_over(struct segment **ret, const struct segment_setup *setup, c
                 return r;
         }
         sign_header(segment, setup);
+        segment->linked = true;
         *ret = segment;
         return 0;
 }

@@ -30,6 +30,7 @@ struct segment_setup {
 
 struct segment {
         struct mapping map; /* both regions mapped for writing; the fd holds the daemon's lock */
+        bool linked;        /* it has its name */
         struct segment_header *header;
         struct window *windows;
         uint32_t slots_used;
@@ -48,17 +49,18 @@ struct slot_setup {
 };
 
 /*
- * Make a new segment under a name that must be free. Nobody believes it until
- * segment_publish(). 0, or a negative errno and a sentence in *message:
- *   -EEXIST  there is an object of that name
+ * Make a new segment, which has no name yet: nobody can meet it half made, and
+ * nothing is left of it should we die. 0, or a negative errno and a sentence
+ * in *message.
  */
 int segment_create(struct segment **ret, const struct segment_setup *setup, char **message);
 
-/* It is whole, and served from now on; also for one taken over. */
-void segment_publish(struct segment *segment);
-
-/* The start failed: remove the name of a segment that was not published yet. */
-void segment_abandon(const struct segment *segment);
+/*
+ * It is whole, and served from now on: give it its name (one taken over has it
+ * already). 0, or a negative errno and a sentence:
+ *   -EEXIST  there is an object of that name
+ */
+int segment_publish(struct segment *segment, char **message);
 
 /*
  * Take over the segment that a daemon before us left. 0 when it is ours and

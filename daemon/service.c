@@ -90,6 +90,17 @@ struct segment_setup service_segment_setup(const struct service *service)
         };
 }
 
+int service_publish(struct service *service, struct segment *segment)
+{
+        char *message = NULL;
+        int r = segment_publish(segment, &message);
+
+        if (r < 0 && !service->nameless)
+                log_error("%s", message ? message : strerror(-r));
+        free(message);
+        return r;
+}
+
 static void say_status(const struct service *service)
 {
         (void)sd_notifyf(0, "STATUS=serving %" PRIu32 " sequences in %s",
@@ -339,9 +350,10 @@ static int start(struct service *service)
         r = service_get_segment(service);
         if (r >= 0)
                 r = service_apply(service, service->config);
+        if (r >= 0)
+                r = service_publish(service, service->segment);
         if (r < 0)
                 return r; /* said already */
-        segment_publish(service->segment);
         service->serving = true;
         refill_answer(&service->refill);
         return 0;
@@ -386,8 +398,6 @@ struct service *service_free(struct service *service)
                 return NULL;
         if (service->serving)
                 stop(service);
-        else if (service->segment)
-                segment_abandon(service->segment);
         sd_event_source_disable_unref(service->name);
         sd_event_source_disable_unref(service->again);
         sd_event_source_disable_unref(service->bell);

@@ -67,6 +67,9 @@ int service_commit(struct service *service, struct store_op *ops, size_t n_ops, 
 int service_place(struct service *service, struct segment *segment, struct sequence *sequence,
                   uint64_t position);
 
+/* segment_publish(), saying in the log what went wrong. */
+int service_publish(struct service *service, struct segment *segment);
+
 /* The id of config->group, (gid_t)-1 for none; says in the log why there is none. */
 int service_find_group(const struct config *config, gid_t *ret);
 

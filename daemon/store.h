@@ -45,7 +45,8 @@ enum store_op_type {
         STORE_REPLACE, /* new parameters, origin and generation + 1; range is reset to 0,0 */
         STORE_DROP,    /* forget it; its id is not used again */
         STORE_RESERVE, /* grant `count` more indices: hi grows; lo too if they don't touch */
-        STORE_SAVE,    /* record the exact position: lo = hi = `position`, not below lo */
+        STORE_SAVE,    /* record the exact position: lo = hi = `position`, not below lo; above */
+                       /* hi it reserves up to there, or fails if that is not to be had */
         STORE_TUNE,    /* new params.reserve, nothing else */
 };
 

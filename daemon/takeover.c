@@ -233,7 +233,7 @@ int service_get_segment(struct service *service)
 
 /* --- replacement ------------------------------------------------------- */
 
-/* Make the name free: of our own object, or of one that is of no use. */
+/* Make the name free of an object that is of no use. */
 static int free_name(struct service *service)
 {
         struct segment_setup setup = service_segment_setup(service);
@@ -241,10 +241,8 @@ static int free_name(struct service *service)
         char *message = NULL;
         int r;
 
-        if (segment_named(service->segment)) {
-                (void)shm_unlink(setup.shm);
-                return 0;
-        }
+        if (segment_named(service->segment))
+                return 0; /* until the fresh one takes its place */
         r = segment_take_over(&other, &setup, &message);
         if (r == 0)
                 (void)shm_unlink(setup.shm); /* a copy of ours, or an older one: not looked after */
@@ -277,15 +275,17 @@ static int replace(struct service *service, const char *reason)
         /* When the positions cannot be saved the fresh windows begin at the ceilings. */
         (void)service_freeze_all(service);
         r = place_all(service, fresh);
+        if (r >= 0 && segment_named(old))
+                (void)shm_unlink(old->shm);
+        if (r >= 0)
+                r = service_publish(service, fresh);
         if (r < 0) {
                 /* Back to the old slots, as a new daemon would: they are closed, not gone. */
-                (void)shm_unlink(fresh->shm);
                 segment_free(fresh);
                 registry_clear_slots(&service->registry);
                 (void)adopt_all(service);
                 return r;
         }
-        segment_publish(fresh);
         service->segment = service->refill.segment = fresh;
         service->doorbell = doorbell_free(service->doorbell);
         hand_over_all(old);

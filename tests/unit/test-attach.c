@@ -123,10 +123,10 @@ static void test_starting(void **state)
         assert_attach(planted, -EAGAIN);
         assert_int_equal(unlink(planted->path), 0);
 
-        /* The real thing, until the last store. */
+        /* The real thing has no name until it is whole. */
         assert_int_equal(segment_create(&planted->segment, &setup_of, &message), 0);
-        assert_attach(planted, -EAGAIN);
-        segment_publish(planted->segment);
+        assert_attach(planted, -ENXIO);
+        assert_int_equal(segment_publish(planted->segment, &message), 0);
         assert_attach(planted, 0);
 }
 

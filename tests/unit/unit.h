@@ -74,9 +74,10 @@ static inline struct segment *unit_segment(const char *shm, uint32_t max_sequenc
         char *message = NULL;
         int r = segment_create(&segment, &setup, &message);
 
+        if (r >= 0)
+                r = segment_publish(segment, &message);
         if (r < 0)
-                fail_msg("segment_create: %s", message);
-        segment_publish(segment);
+                fail_msg("segment: %s", message);
         return segment;
 }
 
