@@ -25,13 +25,15 @@ libdir ?= $(PREFIX)/lib
 includedir ?= $(PREFIX)/include
 mandir ?= $(PREFIX)/share/man
 sysconfdir ?= /etc
-# systemd's own directories with PREFIX=/usr, else the ones it also reads.
+# systemd's own directories with PREFIX=/usr. Else those below PREFIX, never those in
+# /etc: they are the administrator's, who may have a unit of the same name there.
+# systemd reads the ones in /usr/local/lib too.
 ifeq ($(PREFIX),/usr)
 unitdir ?= $(shell $(PKG_CONFIG) --variable=systemdsystemunitdir systemd 2>/dev/null || echo /lib/systemd/system)
 sysusersdir ?= $(shell $(PKG_CONFIG) --variable=sysusersdir systemd 2>/dev/null || echo /usr/lib/sysusers.d)
 else
-unitdir ?= $(sysconfdir)/systemd/system
-sysusersdir ?= $(sysconfdir)/sysusers.d
+unitdir ?= $(PREFIX)/lib/systemd/system
+sysusersdir ?= $(PREFIX)/lib/sysusers.d
 endif
 
 # What Debian provides, and what for.
@@ -47,6 +49,7 @@ DEPS_BUILD := gcc libc6-dev make pkg-config libsystemd-dev libinih-dev libsqlite
 #   g++                    seqnum.h from C++
 #   spin                   the model of the draw protocol
 #   procps util-linux      what test scripts call
+#   jq strace              to look at what is printed, and at system calls
 #   clang clang-tidy clang-format cppcheck shellcheck mandoc    make lint
 DEPS_CHECK := libcmocka-dev g++ spin procps util-linux jq strace
 DEPS_LINT := clang clang-tidy clang-format cppcheck shellcheck mandoc
@@ -115,28 +118,37 @@ MAN3 := $(wildcard client/*.3)
 MAN5 := $(wildcard config/*.5)
 MAN8 := $(wildcard daemon/*.8)
 
-UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test-*.c))
+API_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test-api-*.c))
+UNIT_TESTS := $(filter-out $(API_TESTS),$(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test-*.c)))
 INTEGRATION_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/test-*.c)) \
 	$(patsubst %.cc,$(BUILD)/%,$(wildcard tests/integration/test-*.cc))
 HARNESS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/integration/harness*.c))
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
+TEST_PROGRAMS := $(UNIT_TESTS) $(API_TESTS) $(INTEGRATION_TESTS)
 TEST_SCRIPTS := $(wildcard tests/integration/test-*.sh)
 
 # ---------------------------------------------------------------- targets
 
-.PHONY: all check check-programs lint asan tsan deps demo bench install uninstall clean format help
+.PHONY: all check check-programs programs lint asan tsan deps demo bench install uninstall clean format help
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(BUILD)/seqnumd $(BUILD)/seqnum $(BUILD)/$(LIBRARY) $(BUILD)/libseqnum.a \
-	$(BUILD)/seqnum.pc $(UNITS) ## build everything
+PRODUCTS := $(BUILD)/seqnumd $(BUILD)/seqnum $(BUILD)/$(LIBRARY) $(BUILD)/libseqnum.a \
+	$(BUILD)/seqnum.pc $(UNITS)
 
-$(BUILD)/client/%.o: client/%.c
+all: $(PRODUCTS) ## build everything
+
+# Version and paths are compiled in: other ones on the command line build anew.
+$(BUILD)/paths: FORCE
+	@mkdir -p $(@D)
+	@echo '$(VERSION) $(sysconfdir)' | cmp -s - $@ || echo '$(VERSION) $(sysconfdir)' >$@
+
+$(BUILD)/client/%.o: client/%.c $(BUILD)/paths
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(PIC) -MMD -MP -c -o $@ $<
 
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c $(BUILD)/paths
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(PIE) -MMD -MP -c -o $@ $<
 
@@ -189,6 +201,10 @@ $(UNIT_TESTS): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libtestab
 # The shipped library and the real daemon, from outside.
 AGAINST_LIBRARY = -L$(BUILD) -lseqnum -Wl,-rpath,'$$ORIGIN/../..'
 
+$(API_TESTS): %: %.o $(BUILD)/$(LIBRARY)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $(filter %.o,$^) \
+		$(AGAINST_LIBRARY) $(CMOCKA_LIBS)
+
 $(BUILD)/tests/integration/test-%: $(BUILD)/tests/integration/test-%.o $(HARNESS_OBJECTS) \
 		$(BUILD)/$(LIBRARY)
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $(filter %.o,$^) \
@@ -203,13 +219,16 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/$(LIBRARY)
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $(filter %.o,$^) \
 		$(AGAINST_LIBRARY) -pthread
 
-check-programs: all $(UNIT_TESTS) $(INTEGRATION_TESTS)
+check-programs: all $(TEST_PROGRAMS)
+
+# Whatever can be compiled.
+programs: check-programs $(BENCHES) $(BUILD)/tests/demo-draw
 
 # TESTS=pattern runs those whose path matches, e.g. `make check TESTS=unit`.
 check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some
 	@SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. tests/run-tests.sh '$(TESTS)' \
-		$(UNIT_TESTS) tests/unit/test-symbols.sh $(INTEGRATION_TESTS) $(TEST_SCRIPTS) \
-		tests/model/run.sh
+		$(UNIT_TESTS) $(API_TESTS) tests/unit/test-symbols.sh $(INTEGRATION_TESTS) \
+		$(TEST_SCRIPTS) tests/model/run.sh
 
 asan: ## build with AddressSanitizer and UBSan in $(BUILD)/asan, and test
 	$(MAKE) check BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' \
@@ -241,8 +260,8 @@ H_FILES = $(wildcard client/*.h config/*.h daemon/*.h tests/*/*.h)
 SHELL_FILES = $(wildcard tests/*.sh tests/*/*.sh) .ci/run tests/all tests/demo tests/setup
 
 lint: ## warnings as errors (gcc, clang), clang-tidy, cppcheck, clang-format, shellcheck, mandoc
-	$(MAKE) WERROR=1 BUILD=$(BUILD)/lint-gcc check-programs
-	$(MAKE) WERROR=1 BUILD=$(BUILD)/lint-clang CC=$(CLANG) CFLAGS='-O1' all $(UNIT_TESTS:$(BUILD)/%=$(BUILD)/lint-clang/%)
+	$(MAKE) WERROR=1 BUILD=$(BUILD)/lint-gcc programs
+	$(MAKE) WERROR=1 BUILD=$(BUILD)/lint-clang CC=$(CLANG) CFLAGS='-O1' programs
 	clang-format --dry-run -Werror $(C_FILES) $(H_FILES)
 	printf '%s\n' $(wildcard client/*.c config/*.c daemon/*.c) | xargs -P2 -n3 sh -c \
 		'clang-tidy --quiet "$$@" -- -std=c11 -D_GNU_SOURCE -DSEQNUM_VERSION=\"\" \

@@ -151,6 +151,16 @@ static bool worth_claiming(const struct draw *draw, bool attended)
                end > draw->view->map.limit;
 }
 
+/*
+ * Is the window frozen with so few indices left that no claim could be granted
+ * after the thaw? Then there is nothing to wait for.
+ */
+static bool at_its_end(const struct draw *draw)
+{
+        return (cell_next(&draw->view->cell->next) & CELL_FROZEN) &&
+               view_next_index(draw->view) + draw->count > draw->view->map.limit;
+}
+
 /* Move on to what the name leads to now. 0 also when there is nothing new yet. */
 static int renew(struct draw *draw)
 {
@@ -219,6 +229,8 @@ static int step(struct draw *draw)
                         return r;
                 unclaim(draw);
         }
+        if (!draw->claimed && at_its_end(draw))
+                return -EOVERFLOW;
         if (!draw->claimed && worth_claiming(draw, attended)) {
                 claim(draw);
                 return now_usec() > draw->deadline ? -ETIMEDOUT : 0;

@@ -136,15 +136,11 @@ static __attribute__((format(printf, 3, 4))) int say(struct store_sqlite *s, int
         if (vasprintf(&s->store.message, format, args) < 0)
                 s->store.message = NULL;
         va_end(args);
+        /* quick_check has more than one line to say; a message is one. */
+        for (char *c = s->store.message; c && *c; c++)
+                if (*c == '\n')
+                        *c = ' ';
         return error;
-}
-
-static int say_sqlite(struct store_sqlite *s, int code, const char *what)
-{
-        int error = errno_of(s->db, code);
-
-        return say(s, error, "cannot %s %s: %s", what, s->path,
-                   s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(code));
 }
 
 static int corrupt(struct store_sqlite *s, const char *what)
@@ -152,6 +148,16 @@ static int corrupt(struct store_sqlite *s, const char *what)
         return say(s, -EBADMSG,
                    "the store %s is damaged (%s); restore it from a backup, it is not started over",
                    s->path, what);
+}
+
+static int say_sqlite(struct store_sqlite *s, int code, const char *what)
+{
+        int error = errno_of(s->db, code);
+
+        if (error == -EBADMSG)
+                return corrupt(s, sqlite3_errmsg(s->db));
+        return say(s, error, "cannot %s %s: %s", what, s->path,
+                   s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(code));
 }
 
 /* --- rows -------------------------------------------------------------- */

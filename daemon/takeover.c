@@ -71,15 +71,19 @@ static int make_segment(struct service *service, struct segment **ret)
 static int adopt_fresh(struct service *service, struct sequence *sequence,
                        const struct adopt_plan *plan, const uint32_t *old_slot)
 {
+        int r;
+
         if (plan->remark)
                 log_about(LOG_WARNING, sequence->name,
                           "found its window in segment %s damaged: %s; going on at index %" PRIu64,
                           service->config->shm, plan->remark, plan->position);
-        if (old_slot) {
+        if (old_slot)
                 window_retire(service->segment, *old_slot);
+        r = service_place(service, service->segment, sequence, plan->position);
+        /* Only now: clients of the last daemon are looking the name up all the while. */
+        if (r >= 0 && old_slot)
                 segment_remove(service->segment, sequence->name, *old_slot);
-        }
-        return service_place(service, service->segment, sequence, plan->position);
+        return r;
 }
 
 static int adopt_found(struct service *service, struct sequence *sequence,

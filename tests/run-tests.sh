@@ -13,13 +13,21 @@ shift
 limit=${SEQNUM_TEST_LIMIT:-600} # seconds a single test may take
 passed=0 failed=0 skipped=0
 log=$(mktemp "${TMPDIR:-/tmp}/seqnum-test.XXXXXX") || exit 1
+child=
 trap 'rm -f "$log"' EXIT
+# timeout has a process group of its own, which the terminal's ^C does not reach.
+trap '[ -z "$child" ] || kill "$child"; exit 130' INT TERM
 
 for program; do
         [[ $program == *"$pattern"* ]] || continue
         begin=$(date +%s%N)
-        timeout --kill-after=10 "$limit" "$program" >"$log" 2>&1 </dev/null
+        # In the background, to be interruptible; there the shell would have ^C ignored.
+        env --default-signal=INT,QUIT timeout --kill-after=10 "$limit" "$program" \
+                >"$log" 2>&1 </dev/null &
+        child=$!
+        wait "$child" 2>/dev/null
         status=$?
+        child=
         took=$((($(date +%s%N) - begin) / 1000000))
         name=${program#"${SEQNUM_BUILD:-build}"/}
         case $status in
@@ -32,5 +40,9 @@ for program; do
         [[ $word == FAILED* ]] && sed 's/^/    | /' "$log"
 done
 
+if [ $((passed + failed + skipped)) = 0 ]; then
+        echo "no test has '$pattern' in its path"
+        failed=1
+fi
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A store that is damaged, gone, or from the future, and one that is older than
+ * what a living segment knows: the daemon says so and does not start, or goes on
+ * above. What it must never do is begin at 1 again in silence.
+ */
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+#define DRAWN 100
+
+static void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void shell(const char *format, ...)
+{
+        char command[2048];
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void)vsnprintf(command, sizeof(command), format, arguments);
+        va_end(arguments);
+        assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): the test's own words */
+}
+
+/* An instance that has drawn DRAWN numbers, not running; with or without its segment. */
+static void prepare(struct instance *instance, bool keep_segment)
+{
+        struct seqnum_client *client;
+        struct seqnum *seq;
+
+        instance_configure(instance, "[sequence orders]\n");
+        instance_start(instance);
+        client = instance_attach(instance);
+        seq = instance_open(client, "orders");
+        for (int64_t i = 1; i <= DRAWN; i++)
+                assert_int_equal(must_next(seq), i);
+        seqnum_detach(client);
+        if (keep_segment)
+                instance_kill(instance);
+        else
+                instance_stop(instance);
+        if (!keep_segment)
+                instance_unlink(instance);
+        instance_forget_log(instance);
+}
+
+/* It does not start, and says why: by the path and these words. */
+static void refused(struct instance *instance, int status, const char *words)
+{
+        assert_int_equal(instance_outcome(instance), status);
+        if (!instance_says(instance, instance->state) || !instance_says(instance, words))
+                fail_msg("the log does not say '%s' of %s", words, instance->state);
+}
+
+static const char *database(const struct instance *instance)
+{
+        static char path[256];
+
+        (void)snprintf(path, sizeof(path), "%s/seqnumd.db", instance->state);
+        assert_int_equal(access(path, F_OK), 0);
+        return path;
+}
+
+/* --- damaged ------------------------------------------------------------------ */
+
+static void overwritten(struct instance *instance)
+{
+        prepare(instance, false);
+        shell("head -c 20000 /dev/urandom >'%s'", database(instance));
+        refused(instance, 65, "not a database");
+        instance_forget_log(instance);
+        refused(instance, 65, "not a database"); /* it has not been made anew meanwhile */
+}
+
+static void damaged_inside(struct instance *instance)
+{
+        prepare(instance, false);
+        shell("head -c 8192 /dev/urandom | dd of='%s' bs=4096 seek=1 conv=notrunc status=none",
+              database(instance));
+        refused(instance, 65, "damaged");
+}
+
+static void cut_short(struct instance *instance)
+{
+        prepare(instance, false);
+        shell("truncate -s 5000 '%s'", database(instance));
+        refused(instance, 65, "malformed");
+}
+
+static void emptied(struct instance *instance)
+{
+        prepare(instance, false);
+        shell("rm -f '%s'-*; truncate -s 0 '%s'", database(instance), database(instance));
+        refused(instance, 65, "empty");
+}
+
+/* --- from the future, gone, from the past ---------------------------------------- */
+
+static void newer(struct instance *instance)
+{
+        prepare(instance, false);
+        /* user_version, where the header of an SQLite file has it: 9999, big-endian */
+        shell("printf '\\000\\000\\047\\017' | dd of='%s' bs=1 seek=60 conv=notrunc status=none",
+              database(instance));
+        refused(instance, 65, "9999");
+}
+
+/* The segment knows that there were numbers: the store that made it is gone. */
+static void gone_under_a_segment(struct instance *instance)
+{
+        struct stat before, after;
+
+        prepare(instance, true);
+        assert_int_equal(stat(instance_object(instance), &before), 0);
+        shell("rm -rf '%s'", instance->state);
+        assert_int_equal(instance_outcome(instance), 78);
+        assert_true(instance_says(instance, "belongs to another state directory"));
+        assert_int_equal(stat(instance_object(instance), &after), 0);
+        assert_int_equal(before.st_ino, after.st_ino);
+        assert_int_equal(instance_outcome(instance), 78); /* and no other time either */
+        assert_int_equal(instance_peek(instance, "orders"), DRAWN + 1);
+}
+
+/* Restored from a backup, while the segment still knows better. */
+static void older_than_the_segment(struct instance *instance)
+{
+        struct seqnum_client *client;
+        struct seqnum *seq;
+
+        prepare(instance, false);
+        shell("cp -r '%s' '%s/backup'", instance->state, instance->directory);
+        instance_start(instance);
+        client = instance_attach(instance);
+        seq = instance_open(client, "orders");
+        for (int64_t i = DRAWN + 1; i <= 50 * DRAWN; i++)
+                assert_int_equal(must_next(seq), i);
+        instance_kill(instance);
+        shell("rm -rf '%s' && cp -r '%s/backup' '%s'", instance->state, instance->directory,
+              instance->state);
+        instance_start(instance);
+        assert_true(instance_says(instance, "older than segment"));
+        for (int64_t i = 0, last = 50 * DRAWN; i < 10 * DRAWN; i++) {
+                int64_t value = must_next(seq);
+
+                assert_true(value > last);
+                last = value;
+        }
+        seqnum_detach(client);
+}
+
+/* Files of the state directory that others may write, or that are no files. */
+static void not_private(struct instance *instance)
+{
+        prepare(instance, false);
+        assert_int_equal(chmod(instance->state, 0777), 0);
+        refused(instance, 77, "may be written by others");
+        assert_int_equal(chmod(instance->state, 0700), 0);
+        assert_int_equal(chmod(database(instance), 0666), 0);
+        refused(instance, 77, "may be written by others");
+        assert_int_equal(chmod(database(instance), 0600), 0);
+        instance_start(instance);
+        assert_int_equal(instance_peek(instance, "orders"), DRAWN + 1);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                instance_test(overwritten),
+                instance_test(damaged_inside),
+                instance_test(cut_short),
+                instance_test(emptied),
+                instance_test(newer),
+                instance_test(gone_under_a_segment),
+                instance_test(older_than_the_segment),
+                instance_test(not_private),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
