@@ -228,7 +228,7 @@ programs: check-programs $(BENCHES) $(BUILD)/tests/demo-draw
 check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some
 	@SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. tests/run-tests.sh '$(TESTS)' \
 		$(UNIT_TESTS) $(API_TESTS) tests/unit/test-symbols.sh $(INTEGRATION_TESTS) \
-		$(TEST_SCRIPTS) tests/model/run.sh
+		$(TEST_SCRIPTS) $(if $(SANITIZE),,tests/model/run.sh)
 
 asan: ## build with AddressSanitizer and UBSan in $(BUILD)/asan, and test
 	$(MAKE) check BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' \

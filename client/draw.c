@@ -116,9 +116,8 @@ static void claim(struct draw *draw)
  */
 static void unclaim(struct draw *draw)
 {
-        if (draw->index & CELL_FROZEN)
-                draw->claimed = false;
-        else if (draw->claimed && cell_unclaim(&draw->view->cell->next, draw->index, draw->count))
+        if (draw->claimed && !(draw->index & CELL_FROZEN) &&
+            cell_unclaim(&draw->view->cell->next, draw->index, draw->count))
                 draw->claimed = false;
 }
 
