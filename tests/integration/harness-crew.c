@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #define DRAW_TIMEOUT_USEC UINT64_C(20000000) /* a draw that takes longer has hung */
-#define BURST             256                /* draws between two looks at the clock */
+#define BURST             UINT64_C(256)      /* draws between two looks at the clock */
 
 /* Written by the drawer alone. */
 struct slot {
@@ -275,7 +275,7 @@ void crew_check(struct crew *crew)
 void crew_await_progress(struct crew *crew)
 {
         uint64_t deadline = now_usec() + patience_usec(DRAW_TIMEOUT_USEC);
-        uint64_t before[CREW_MAX];
+        uint64_t before[CREW_MAX] = {0};
 
         for (size_t i = 0; i < crew->order.n_drawers; i++)
                 before[i] = get(&crew->board->slots[i].n_draws);

@@ -108,7 +108,7 @@ void instance_unlink(const struct instance *instance)
 static void on_signal(int number)
 {
         for (const struct instance *i = live; i; i = i->twin)
-                (void)shm_unlink(i->shm);
+                (void)unlink(i->object);
         (void)signal(number, SIG_DFL);
         (void)raise(number);
 }
@@ -139,6 +139,7 @@ static struct instance *instance_new(void)
                 fail_msg("mkdtemp %s: %s", instance->directory, strerror(errno));
         (void)snprintf(instance->shm, sizeof(instance->shm), "/seqnumd-test-%d-%u", (int)getpid(),
                        serial++);
+        (void)snprintf(instance->object, sizeof(instance->object), "%s", instance_object(instance));
         (void)snprintf(instance->state, sizeof(instance->state), "%s/state", instance->directory);
         (void)snprintf(instance->ini, sizeof(instance->ini), "%s/ini", instance->directory);
         (void)snprintf(instance->log, sizeof(instance->log), "%s/log", instance->directory);
@@ -488,8 +489,10 @@ int64_t instance_info(const struct instance *instance, const char *sequence, con
         if (status != 0)
                 fail_msg("info %s: status %d: %s", sequence, status, output);
         at = strstr(output, key);
-        if (!at)
+        if (!at) {
                 fail_msg("info %s has no %s: %s", sequence, member, output);
+                return -1;
+        }
         at += strlen(key);
         value = strtoll(at, &end, 10);
         if (end == at)

@@ -42,8 +42,9 @@ struct instance {
         char ini[192];
         char log[192];
         char notify_path[192];
-        pid_t pid;  /* of the daemon, 0: none */
-        int notify; /* datagram socket to which it says that it is ready */
+        char object[80]; /* what the signal handler removes */
+        pid_t pid;       /* of the daemon, 0: none */
+        int notify;      /* datagram socket to which it says that it is ready */
         struct crew *crew;
         pid_t children[CHILDREN_MAX];
         struct instance *twin; /* freed with this one */

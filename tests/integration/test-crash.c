@@ -104,7 +104,7 @@ static void several_sequences(struct instance *instance)
                         {
                                 {"up", record_new(1, 1, 0)},
                                 {"down", record_new(-5, -3, 0)},
-                                {"round", record_new(1999000000, 1, 2000000000)},
+                                {"round", record_new(1999900000, 1, 2000000000)},
                         },
                 .rate = 1000000,
                 .run_every = 64,
@@ -117,14 +117,14 @@ static void several_sequences(struct instance *instance)
                                      "start = -5\n"
                                      "increment = -3\n"
                                      "[sequence round]\n"
-                                     "start = 1999000000\n"
+                                     "start = 1999900000\n"
                                      "max = 2000000000\n"
                                      "cycle = yes\n");
         crew = kill_and_draw(instance, &order);
         check_result(instance, crew, 0, 0);
         check_result(instance, crew, 1, 0);
-        assert_true(crew_end(crew, 2) > 1000001);
-        check_result(instance, crew, 2, 3 * RUN_MAX);
+        assert_true(crew_end(crew, 2) > 100001);
+        check_result(instance, crew, 2, UINT64_C(3) * RUN_MAX);
 }
 
 /* A window that holds less than a moment's numbers: somebody waits all the time. */

@@ -183,6 +183,7 @@ static void replaced_by_garbage(struct instance *instance)
                 return;
         }
         crew = start_drawing(instance);
+        crew_await_progress(crew);
         put_in_place(instance, "garbage", geteuid());
         inode = object_inode(instance);
         await_object(instance, inode);

@@ -16,7 +16,7 @@
 
 #include "harness.h"
 
-#define DRAWN 100
+#define DRAWN INT64_C(100)
 
 static void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

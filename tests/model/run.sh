@@ -41,7 +41,7 @@ check()
 }
 
 # Was every state looked at?
-complete()
+searched_whole()
 {
         ! grep -q -e 'Search not completed' -e 'max search depth too small' \
                 -e 'memory limit' -e 'out of memory' -e 'MEMLIM' report
@@ -61,7 +61,7 @@ holds()
 {
         name=$1
         shift
-        if check -O2 "$@" && grep -q 'errors: 0' report && complete; then
+        if check -O2 "$@" && grep -q 'errors: 0' report && searched_whole; then
                 passed=$((passed + 1))
                 tell ok "$name"
                 return
