@@ -20,6 +20,7 @@
 #include "atomic.h"
 #include "attach.h"
 #include "cli.h"
+#include "clock.h"
 
 const struct cli_option cli_status_options[] = {
         CLI_OPTION_JSON,
@@ -146,11 +147,8 @@ static void add_since(struct facts *facts, uint64_t usec)
 
 static void add_heartbeat(struct facts *facts, uint64_t heartbeat)
 {
-        struct timespec t;
-        uint64_t now;
+        uint64_t now = clock_usec(CLOCK_BOOTTIME);
 
-        clock_gettime(CLOCK_BOOTTIME, &t);
-        now = (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
         if (heartbeat == 0 || heartbeat > now)
                 facts_none(facts, "heartbeat_age_seconds");
         else

@@ -20,9 +20,9 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-#include <time.h>
 
 #include "atomic.h"
+#include "clock.h"
 #include "futex.h"
 #include "handle.h"
 
@@ -55,14 +55,6 @@ struct draw {
 };
 
 /* --- helpers ----------------------------------------------------------- */
-
-static uint64_t now_usec(void)
-{
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 static uint64_t add_saturating(uint64_t a, uint64_t b)
 {
@@ -177,7 +169,7 @@ static int renew(struct draw *draw)
 /* Sleep until the window changes, for one slice or what is left of the time. */
 static int sleep_a_slice(struct draw *draw, uint32_t wake)
 {
-        uint64_t now = now_usec();
+        uint64_t now = clock_usec(CLOCK_MONOTONIC);
         uint64_t left = draw->deadline > now ? draw->deadline - now : 0;
 
         if (left == 0)
@@ -232,7 +224,7 @@ static int step(struct draw *draw)
                 return -EOVERFLOW;
         if (!draw->claimed && worth_claiming(draw, attended)) {
                 claim(draw);
-                return now_usec() > draw->deadline ? -ETIMEDOUT : 0;
+                return clock_usec(CLOCK_MONOTONIC) > draw->deadline ? -ETIMEDOUT : 0;
         }
         ring(view);
         return sleep_a_slice(draw, wake);
@@ -300,7 +292,8 @@ static int settle(struct draw *draw, uint64_t *ret_index)
 {
         int r;
 
-        draw->deadline = add_saturating(now_usec(), count_read(&draw->seq->client->timeout_usec));
+        draw->deadline = add_saturating(clock_usec(CLOCK_MONOTONIC),
+                                        count_read(&draw->seq->client->timeout_usec));
         for (;;) {
                 r = drawable(draw->seq, draw->view, draw->wanted);
                 if (r >= 0)

@@ -8,9 +8,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "atomic.h"
+#include "clock.h"
 #include "log.h"
 #include "pace.h"
 #include "window.h"
@@ -26,14 +26,6 @@ struct batch {
         struct sequence **sequences;
         struct store_op ops[];
 };
-
-static uint64_t now_usec(void)
-{
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 /* --- who wants --------------------------------------------------------- */
 
@@ -161,7 +153,7 @@ static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
 
 static void complain(struct refill *refill, const struct commit_job *job, int error)
 {
-        uint64_t now = now_usec();
+        uint64_t now = clock_usec(CLOCK_MONOTONIC);
 
         refill->failures++;
         if (!refill->failing_since)
@@ -178,7 +170,8 @@ static void rejoice(struct refill *refill)
         if (!refill->failing_since)
                 return;
         log_notice("reserving numbers works again, after %" PRIu64 " failures in %" PRIu64 " s",
-                   refill->failures, (now_usec() - refill->failing_since) / 1000000);
+                   refill->failures,
+                   (clock_usec(CLOCK_MONOTONIC) - refill->failing_since) / USEC_PER_SEC);
         refill->failing_since = 0;
         refill->failures = 0;
 }
@@ -246,7 +239,7 @@ static void gather(struct refill *refill, struct batch *batch)
 {
         struct sequence **wanting = refill->wanting;
         size_t n = refill->n_wanting;
-        uint64_t now = now_usec();
+        uint64_t now = clock_usec(CLOCK_MONOTONIC);
         struct sequence *sequence;
 
         refill->wanting = NULL;

@@ -12,10 +12,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "atomic.h"
+#include "clock.h"
 #include "directory.h"
 #include "futex.h"
 #include "statedir.h"
@@ -27,14 +27,6 @@
 #define ALLOCATION_STEP (UINT64_C(16) * SEGMENT_PAGE)
 
 enum { ENTRIES, WINDOWS, CELLS };
-
-static uint64_t clock_usec(clockid_t clock)
-{
-        struct timespec t;
-
-        clock_gettime(clock, &t);
-        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 void segment_heartbeat(struct segment *segment)
 {

@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 
 #include <systemd/sd-daemon.h>
 
+#include "clock.h"
 #include "log.h"
 #include "window.h"
 
@@ -242,13 +242,10 @@ static void reload(struct service *service)
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
         struct service *service = userdata;
-        struct timespec t;
 
         (void)source;
         (void)info;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
-                         (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000);
+        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_usec(CLOCK_MONOTONIC));
         reload(service);
         (void)sd_notify(0, "READY=1");
         say_status(service);

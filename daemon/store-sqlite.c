@@ -544,14 +544,15 @@ static int open_db(struct store_sqlite *s, const char *path, int flags)
         return 0;
 }
 
-static int sync_file(const char *path)
+/* Ours alone, whatever the umask; and on the disk. */
+static int settle_file(const char *path)
 {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         int r;
 
         if (fd < 0)
                 return -errno;
-        r = fsync(fd) < 0 ? -errno : 0;
+        r = fchmod(fd, 0600) < 0 || fsync(fd) < 0 ? -errno : 0;
         close(fd);
         return r;
 }
@@ -572,7 +573,7 @@ static int make_db(struct store_sqlite *s, const char *directory)
         s->db = NULL;
         if (r < 0)
                 return r;
-        r = sync_file(path);
+        r = settle_file(path);
         if (r >= 0 && rename(path, s->path) < 0)
                 r = -errno;
         if (r >= 0)
