@@ -259,20 +259,38 @@ C_FILES = $(wildcard client/*.c config/*.c daemon/*.c tests/*.c tests/*/*.c)
 H_FILES = $(wildcard client/*.h config/*.h daemon/*.h tests/*/*.h)
 SHELL_FILES = $(wildcard tests/*.sh tests/*/*.sh) .ci/run tests/all tests/demo tests/setup
 
-lint: ## warnings as errors (gcc, clang), clang-tidy, cppcheck, clang-format, shellcheck, mandoc
+LINTS := lint-gcc lint-clang lint-format lint-tidy lint-cppcheck lint-shell lint-man
+.PHONY: $(LINTS)
+
+# `make -k lint` hears all of them out.
+lint: $(LINTS) ## warnings as errors (gcc, clang), clang-tidy, cppcheck, clang-format, shellcheck, mandoc
+	@echo "lint: nothing to say"
+
+lint-gcc:
 	$(MAKE) WERROR=1 BUILD=$(BUILD)/lint-gcc programs
+
+lint-clang:
 	$(MAKE) WERROR=1 BUILD=$(BUILD)/lint-clang CC=$(CLANG) CFLAGS='-O1' programs
+
+lint-format:
 	clang-format --dry-run -Werror $(C_FILES) $(H_FILES)
+
+lint-tidy:
 	printf '%s\n' $(wildcard client/*.c config/*.c daemon/*.c) | xargs -P2 -n3 sh -c \
 		'clang-tidy --quiet "$$@" -- -std=c11 -D_GNU_SOURCE -DSEQNUM_VERSION=\"\" \
 		-DSEQNUM_CONFIG_FILE=\"\" -Iclient -Iconfig -Idaemon $(PACKAGES_CFLAGS) 2>/dev/null' sh
+
+lint-cppcheck:
 	cppcheck --quiet --std=c11 --error-exitcode=1 --enable=warning,performance,portability \
 		--inline-suppr --suppress=missingIncludeSystem --suppress=unknownMacro \
 		-D_GNU_SOURCE -D__x86_64__ -DSEQNUM_VERSION='""' -DSEQNUM_CONFIG_FILE='""' \
 		-Iclient -Iconfig -Idaemon client config daemon
+
+lint-shell:
 	shellcheck $(wildcard $(SHELL_FILES))
+
+lint-man:
 	mandoc -T lint -W warning $(MAN1) $(MAN3) $(MAN5) $(MAN8)
-	@echo "lint: nothing to say"
 
 format: ## let clang-format lay out all sources
 	clang-format -i $(C_FILES) $(H_FILES)

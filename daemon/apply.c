@@ -272,29 +272,27 @@ static void say_fixed(const char *key, const char *now, const char *wanted)
                 log_warning("%s = %s takes a restart; it stays %s", key, wanted, now);
 }
 
-static int copy_group(struct config *into, const struct config *from)
+/* Give the segment the mode of `config` and this group. */
+static int permit(struct service *service, const struct config *config, gid_t group)
 {
-        char *group = NULL;
-
-        if (from->group) {
-                group = strdup(from->group);
-                if (!group)
-                        return -ENOMEM;
-        }
-        free(into->group);
-        into->group = group;
-        return 0;
-}
-
-/* The keys of [service] that can change while serving; the others are named. */
-static int apply_service(struct service *service, const struct config *config)
-{
-        struct segment_setup setup;
+        struct segment_setup setup = service_segment_setup(service);
         char *message = NULL;
         int r;
 
+        setup.mode = config->mode;
+        setup.group = group;
+        r = segment_permit(service->segment, &setup, &message);
+        if (r < 0)
+                log_error("%s", message ? message : strerror(-r));
+        free(message);
+        return r;
+}
+
+/* The keys of [service] that can change while serving; the others are named. */
+static void take_keys(struct service *service, const struct config *config, gid_t group)
+{
         if (config == service->config)
-                return 0;
+                return;
         say_fixed("shm", service->config->shm, config->shm);
         say_fixed("state", service->config->state, config->state);
         say_fixed("socket", service->config->socket, config->socket);
@@ -304,17 +302,7 @@ static int apply_service(struct service *service, const struct config *config)
         service->config->on_stop = config->on_stop;
         service->config->reserve = config->reserve;
         service->config->mode = config->mode;
-        r = copy_group(service->config, config);
-        if (r >= 0)
-                r = service_find_group(service->config, &service->group);
-        if (r < 0)
-                return r;
-        setup = service_segment_setup(service);
-        r = segment_permit(service->segment, &setup, &message);
-        if (r < 0)
-                log_error("%s", message ? message : strerror(-r));
-        free(message);
-        return r;
+        service->group = group;
 }
 
 /* A sequence gone from the file keeps its state and its service. */
@@ -339,29 +327,43 @@ static void say_unlisted(const struct service *service, const struct config *con
                 log_notice("so do %zu more", n_unlisted - NAMES_SAID);
 }
 
-int service_apply(struct service *service, const struct config *config)
+static int apply_sequences(struct service *service, const struct config *config)
 {
-        struct changes changes = {0};
-        int r;
+        struct changes changes = {
+                .items = calloc(config->n_sequences + 1, sizeof(*changes.items)),
+                .ops = calloc(2 * config->n_sequences + 1, sizeof(*changes.ops)),
+        };
+        int r = -ENOMEM;
 
-        r = check_capacity(service, config);
-        if (r >= 0)
-                r = apply_service(service, config);
-        if (r < 0)
-                return r;
         refill_pause(&service->refill);
-        changes.items = calloc(config->n_sequences + 1, sizeof(*changes.items));
-        changes.ops = calloc(2 * config->n_sequences + 1, sizeof(*changes.ops));
         if (changes.items && changes.ops) {
                 compare(service, &changes, config);
                 r = commit(service, &changes);
-        } else {
-                r = -ENOMEM;
         }
         free(changes.items);
         free(changes.ops);
         refill_resume(&service->refill);
-        if (r >= 0)
-                say_unlisted(service, config);
         return r;
+}
+
+int service_apply(struct service *service, const struct config *config)
+{
+        gid_t group;
+        int r;
+
+        r = check_capacity(service, config);
+        if (r >= 0)
+                r = service_find_group(config, &group);
+        if (r >= 0)
+                r = permit(service, config, group);
+        if (r < 0)
+                return r;
+        r = apply_sequences(service, config);
+        if (r < 0) {
+                (void)permit(service, service->config, service->group);
+                return r;
+        }
+        take_keys(service, config, group);
+        say_unlisted(service, config);
+        return 0;
 }
