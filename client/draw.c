@@ -148,7 +148,7 @@ static bool worth_claiming(const struct draw *draw, bool attended)
  */
 static bool at_its_end(const struct draw *draw)
 {
-        return (cell_next(&draw->view->cell->next) & CELL_FROZEN) &&
+        return see_u32(&draw->view->window->state) == WINDOW_FROZEN &&
                view_next_index(draw->view) + draw->count > draw->view->map.limit;
 }
 

@@ -78,10 +78,10 @@ static bool plan_alter(struct service *service, struct change *change,
                        struct sequence_params *params, int64_t *origin)
 {
         struct sequence *sequence = change->sequence;
-        uint64_t end;
+        uint64_t end = window_freeze(service->segment, sequence);
 
-        (void)window_freeze(service->segment, sequence);
-        end = sequence->ceiling; /* claims above it were not granted and will not be */
+        if (!window_next(service->segment, sequence, &end))
+                end = sequence->ceiling; /* nobody can have claimed so far above it */
         *origin = end ? sequence_map_value(&sequence->map, end - 1) : sequence->origin;
         change->position = end ? 1 : 0;
         if (*origin >= params->min && *origin <= params->max) {
@@ -188,8 +188,12 @@ static int altered(struct service *service, const struct change *change)
 {
         struct sequence *sequence = change->sequence;
         uint32_t slot = sequence->slot;
+        uint64_t end;
         int r;
 
+        /* The new generation begins behind the claims that wait: they are theirs now. */
+        if (window_next(service->segment, sequence, &end))
+                window_grant_rest(service->segment, sequence);
         sequence_redefine(sequence, &change->op->params, change->op->origin, change->op->generation,
                           change->position);
         registry_detach(&service->registry, sequence);

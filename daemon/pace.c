@@ -5,6 +5,7 @@
 #include "pace.h"
 
 #define SECOND_USEC UINT64_C(1000000)
+#define RECENT_USEC (10 * SECOND_USEC)
 #define GROWTH      16 /* at most so much larger from one refill to the next */
 
 static uint64_t per_second(uint64_t consumed, uint64_t elapsed_usec)
@@ -24,9 +25,12 @@ uint64_t pace_size(const struct pace_sample *sample)
 
         if (sample->size == 0)
                 return PACE_SIZE_MIN;
-        /* Who waited could not draw, so the rate seen says less than the wait. */
-        if (sample->exhausted && sample->elapsed_usec < SECOND_USEC)
-                target = most;
+        /*
+         * Who waited could not draw, so the rate seen is too low: don't shrink, and
+         * grow if it was not an age ago. A slow disk is got the better of so.
+         */
+        if (sample->exhausted)
+                least = sample->elapsed_usec < RECENT_USEC ? 2 * sample->size : sample->size;
         if (target > most)
                 target = most;
         if (target < least)

@@ -142,8 +142,16 @@ static int remember_object(struct segment *segment)
         return 0;
 }
 
+/*
+ * The kernel tells of a removal when the link count is lowered already, but the
+ * name can still be opened for a moment: ask for the count first.
+ */
 bool segment_named(const struct segment *segment)
 {
+        struct stat status;
+
+        if (fstat(segment->map.fd, &status) == 0 && status.st_nlink == 0)
+                return false;
         return mapping_current(&segment->map, segment->shm);
 }
 

@@ -265,6 +265,23 @@ static void hand_over_all(struct segment *segment)
         segment_retire(segment);
 }
 
+static int on_again(sd_event_source *source, uint64_t usec, void *userdata);
+
+/* Look after the segment's name in a while. */
+static int try_again(struct service *service)
+{
+        int r = 0;
+
+        if (!service->again)
+                r = sd_event_add_time_relative(service->event, &service->again, CLOCK_MONOTONIC, 0,
+                                               0, on_again, service);
+        if (r >= 0)
+                r = sd_event_source_set_time_relative(service->again, AGAIN_USEC);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(service->again, SD_EVENT_ONESHOT);
+        return r;
+}
+
 /* With refills paused. */
 static int replace(struct service *service, const char *reason)
 {
@@ -295,7 +312,10 @@ static int replace(struct service *service, const char *reason)
         hand_over_all(old);
         segment_free(old);
         log_notice("made segment %s anew: %s", fresh->shm, reason);
-        return service_watch_segment(service);
+        r = service_watch_segment(service);
+        if (r >= 0 && !segment_named(fresh))
+                r = try_again(service); /* removed before it was watched */
+        return r;
 }
 
 int service_replace_segment(struct service *service, const char *reason)
@@ -324,8 +344,6 @@ static int on_bell(sd_event_source *source, int fd, uint32_t revents, void *user
         return 0;
 }
 
-static int on_again(sd_event_source *source, uint64_t usec, void *userdata);
-
 /* The name went away or leads elsewhere: put a segment under it again. */
 static void restore_name(struct service *service)
 {
@@ -336,12 +354,7 @@ static void restore_name(struct service *service)
                 return;
         }
         service->nameless = true; /* said once, tried until it works */
-        if (!service->again &&
-            sd_event_add_time_relative(service->event, &service->again, CLOCK_MONOTONIC, 0, 0,
-                                       on_again, service) < 0)
-                return;
-        (void)sd_event_source_set_time_relative(service->again, AGAIN_USEC);
-        (void)sd_event_source_set_enabled(service->again, SD_EVENT_ONESHOT);
+        (void)try_again(service);
 }
 
 static int on_again(sd_event_source *source, uint64_t usec, void *userdata)

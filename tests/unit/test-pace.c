@@ -57,9 +57,12 @@ static void test_grows_fast(void **state)
         assert_true(size_of(100, 1, 100, false) == 1600);
         assert_true(size_of(100, 1, 100, true) == 1600);
         /* Who had to wait drew less than he would have. */
-        assert_true(size_of(100, SECOND / 2, 100, true) == 1600);
+        assert_true(size_of(100, SECOND / 2, 50, true) == 200);
+        assert_true(size_of(100, 2 * SECOND, 100, true) == 200);
         /* But not when that took so long that it says nothing. */
-        assert_true(size_of(100, 2 * SECOND, 100, true) == 75);
+        assert_true(size_of(100, 20 * SECOND, 100, true) == 100);
+        /* What is known of the rate is enough: no window of many seconds. */
+        assert_true(size_of(100000, SECOND / 2, 100000, true) == 200000);
 
         /* A hundred million a second are reached within a handful of refills. */
         for (; size < 100000000; steps++)
