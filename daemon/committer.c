@@ -29,6 +29,7 @@ struct committer {
         struct queue waiting, done;
         size_t under_way; /* jobs the worker has in hand */
         bool stop;
+        bool unsound; /* the last commit failed, and not for what it asked for */
         struct commit_counters counters;
 };
 
@@ -150,6 +151,16 @@ static void hand_back(struct committer *committer, struct commit_job *jobs)
         pthread_cond_signal(&committer->finished);
 }
 
+/* Jobs that were committed together failed together; alone, the last one tells. */
+static bool all_sound(const struct commit_job *jobs)
+{
+        bool sound = true;
+
+        for (const struct commit_job *job = jobs; job; job = job->next)
+                sound = job->error >= 0 || is_blame(job->error);
+        return sound;
+}
+
 static void *work(void *argument)
 {
         struct committer *committer = argument;
@@ -168,6 +179,7 @@ static void *work(void *argument)
                 commits = commit_all(committer, jobs);
                 pthread_mutex_lock(&committer->lock);
                 committer->counters.commits += commits;
+                committer->unsound = !all_sound(jobs);
                 hand_back(committer, jobs);
         }
         pthread_mutex_unlock(&committer->lock);
@@ -278,6 +290,16 @@ void committer_drain(struct committer *committer)
                 pthread_cond_wait(&committer->finished, &committer->lock);
         pthread_mutex_unlock(&committer->lock);
         committer_dispatch(committer);
+}
+
+bool committer_sound(struct committer *committer)
+{
+        bool sound;
+
+        pthread_mutex_lock(&committer->lock);
+        sound = !committer->unsound;
+        pthread_mutex_unlock(&committer->lock);
+        return sound;
 }
 
 struct commit_counters committer_counters(struct committer *committer)

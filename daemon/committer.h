@@ -14,6 +14,7 @@
  * called from one thread, the loop's.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,5 +57,11 @@ void committer_dispatch(struct committer *committer);
 
 /* Wait until all that was submitted so far is finished, and dispatch it. */
 void committer_drain(struct committer *committer);
+
+/*
+ * False after a commit that failed at the disk, until one succeeds: what it
+ * would have done may turn up in the store after all, should we die now.
+ */
+bool committer_sound(struct committer *committer);
 
 struct commit_counters committer_counters(struct committer *committer);

@@ -100,6 +100,24 @@ static uint64_t size_to_keep(struct sequence *sequence, uint64_t next, uint64_t 
         return sequence->params.reserve ? sequence->params.reserve : pace_size(&sample);
 }
 
+/* Reserve up to `end`; if all is reserved, a commit that changes nothing. */
+static struct store_op reservation(const struct sequence *sequence, uint64_t end)
+{
+        struct store_op op = {
+                .type = STORE_RESERVE,
+                .id = sequence->id,
+                .generation = sequence->generation,
+                .from = sequence->hi,
+                .count = end - sequence->hi,
+        };
+
+        if (end <= sequence->hi) {
+                op.type = STORE_TUNE;
+                op.params = sequence->params;
+        }
+        return op;
+}
+
 /*
  * What a sequence that was rung for needs. True: the reservation in *ret.
  * False: nothing (any more), or nothing that a commit would have to precede.
@@ -116,6 +134,11 @@ static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
         if (!sequence->frozen && next <= sequence->low && next < sequence->ceiling &&
             sequence->ceiling <= sequence->hi)
                 return false;
+        if (sequence->frozen && !committer_sound(refill->committer)) {
+                /* What failed may have been to end this window: a commit first. */
+                *ret = reservation(sequence, sequence->hi < limit ? sequence->hi + 1 : limit);
+                return true;
+        }
         if (sequence->frozen && (sequence->hi > next || sequence->hi >= limit) &&
             !sequence->exact) {
                 /* Reserved already, by a daemon that died before it could publish. */
@@ -139,13 +162,7 @@ static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
         }
         if (end <= sequence->hi)
                 end = sequence->hi + 1;
-        *ret = (struct store_op){
-                .type = STORE_RESERVE,
-                .id = sequence->id,
-                .generation = sequence->generation,
-                .from = sequence->hi,
-                .count = end - sequence->hi,
-        };
+        *ret = reservation(sequence, end);
         return true;
 }
 
@@ -185,6 +202,10 @@ static void retry_later(struct refill *refill)
 
 static void publish(struct refill *refill, struct sequence *sequence, const struct store_op *op)
 {
+        if (op->type != STORE_RESERVE) {
+                refill_want(refill, sequence);
+                return;
+        }
         sequence->lo = op->lo;
         sequence->hi = op->hi;
         sequence->exact = false;

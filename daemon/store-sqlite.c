@@ -103,9 +103,8 @@ static int errno_of(sqlite3 *db, int code)
         case SQLITE_FULL:
                 return -ENOSPC;
         case SQLITE_IOERR:
-                return sqlite3_system_errno(db) == ENOSPC || sqlite3_system_errno(db) == EDQUOT
-                               ? -ENOSPC
-                               : -EIO;
+                /* Of a failed COMMIT sqlite3_system_errno() knows nothing. */
+                return errno == ENOSPC || errno == EDQUOT ? -ENOSPC : -EIO;
         case SQLITE_READONLY:
                 return -EROFS;
         case SQLITE_CORRUPT:
@@ -136,7 +135,7 @@ static __attribute__((format(printf, 3, 4))) int say(struct store_sqlite *s, int
         if (vasprintf(&s->store.message, format, args) < 0)
                 s->store.message = NULL;
         va_end(args);
-        /* quick_check has more than one line to say; a message is one. */
+        /* integrity_check has more than one line to say; a message is one. */
         for (char *c = s->store.message; c && *c; c++)
                 if (*c == '\n')
                         *c = ' ';
@@ -156,6 +155,8 @@ static int say_sqlite(struct store_sqlite *s, int code, const char *what)
 
         if (error == -EBADMSG)
                 return corrupt(s, sqlite3_errmsg(s->db));
+        if (error == -ENOSPC)
+                return say(s, error, "cannot %s %s: %s", what, s->path, strerror(ENOSPC));
         return say(s, error, "cannot %s %s: %s", what, s->path,
                    s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(code));
 }
@@ -215,6 +216,15 @@ static const char *row_fault(const struct store_sequence *q)
         return NULL;
 }
 
+/* Is all that the columns hold in `q`? A struct is narrower, and the checksum is over it. */
+static bool row_is_plain(sqlite3_stmt *statement, const struct store_sequence *q)
+{
+        return (size_t)sqlite3_column_bytes(statement, 2) == strlen(q->name) &&
+               sqlite3_column_int64(statement, 3) == (int64_t)q->params.kind &&
+               sqlite3_column_int64(statement, 8) == q->params.cycle &&
+               sqlite3_column_int64(statement, 13) == q->exact;
+}
+
 static int row_read(struct store_sqlite *s, sqlite3_stmt *statement, struct row *row)
 {
         const char *name = (const char *)sqlite3_column_text(statement, 2);
@@ -244,7 +254,10 @@ static int row_read(struct store_sqlite *s, sqlite3_stmt *statement, struct row 
                 .hi = (uint64_t)sqlite3_column_int64(statement, 12),
                 .exact = sqlite3_column_int(statement, 13) != 0,
         };
-        fault = row_checksum(q) != sqlite3_column_int64(statement, 14) ? "checksum" : row_fault(q);
+        fault = !row_is_plain(statement, q) ||
+                                row_checksum(q) != sqlite3_column_int64(statement, 14)
+                        ? "checksum"
+                        : row_fault(q);
         if (!fault)
                 return 0;
         (void)snprintf(what, sizeof(what), "sequence %s: %s", row->name, fault);
@@ -281,9 +294,10 @@ static void row_bind(sqlite3_stmt *statement, const struct store_sequence *q)
 static int run(struct store_sqlite *s, enum statement which, const char *what)
 {
         sqlite3_stmt *statement = s->prepared[which];
-        int code = sqlite3_step(statement);
-        int r = 0;
+        int code, r = 0;
 
+        errno = 0;
+        code = sqlite3_step(statement);
         if (code != SQLITE_DONE)
                 r = say_sqlite(s, code, what);
         (void)sqlite3_reset(statement);
@@ -296,6 +310,7 @@ static int row_fetch(struct store_sqlite *s, uint64_t id, struct row *row)
         sqlite3_stmt *statement = s->prepared[FETCH];
         int code, r;
 
+        errno = 0;
         sqlite3_bind_int64(statement, 1, (int64_t)id);
         code = sqlite3_step(statement);
         if (code == SQLITE_ROW)
@@ -448,6 +463,8 @@ static int sqlite_commit(struct store *store, struct store_op *ops, size_t n_ops
         uint64_t last_id = s->last_id;
         int r;
 
+        for (size_t i = 0; i < n_ops; i++)
+                ops[i].error = 0;
         r = run(s, BEGIN, "begin a transaction in");
         for (size_t i = 0; i < n_ops && r >= 0; i++)
                 r = ops[i].error = apply(s, &ops[i]);
@@ -527,8 +544,10 @@ static int query_int(struct store_sqlite *s, const char *sql, int64_t *ret)
 
 static int execute(struct store_sqlite *s, const char *sql, const char *what)
 {
-        int code = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
+        int code;
 
+        errno = 0;
+        code = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
         return code == SQLITE_OK ? 0 : say_sqlite(s, code, what);
 }
 
@@ -635,7 +654,7 @@ static int check_contents(struct store_sqlite *s)
         const char *verdict = NULL;
         int code, r = 0;
 
-        code = sqlite3_prepare_v2(s->db, "PRAGMA quick_check(1)", -1, &statement, NULL);
+        code = sqlite3_prepare_v2(s->db, "PRAGMA integrity_check(1)", -1, &statement, NULL);
         if (code == SQLITE_OK)
                 code = sqlite3_step(statement);
         if (code == SQLITE_ROW)
@@ -681,10 +700,24 @@ static int configure(struct store_sqlite *s)
                        "set up");
 }
 
+/*
+ * A daemon whose sync failed may have left a log that reads well and is not on
+ * the disk, where another sync would not put it either (the kernel has given
+ * its pages up). So nothing found in the log is believed before it was written
+ * anew, into the file itself, and synced there.
+ */
+static int settle_log(struct store_sqlite *s)
+{
+        int code;
+
+        errno = 0;
+        code = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+        return code == SQLITE_OK ? 0 : say_sqlite(s, code, "settle the log of");
+}
+
 static int prepare(struct store_sqlite *s)
 {
-        int64_t last_id;
-        int code, r;
+        int code;
 
         for (int i = 0; i < N_STATEMENTS; i++) {
                 code = sqlite3_prepare_v3(s->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
@@ -694,12 +727,24 @@ static int prepare(struct store_sqlite *s)
                 if (code != SQLITE_OK)
                         return say_sqlite(s, code, "read");
         }
-        r = query_int(s,
-                      "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = "
-                      "'sequence'), 0), coalesce((SELECT max(id) FROM sequence), 0))",
-                      &last_id);
+        return 0;
+}
+
+/* The last id given, which no row has passed unless the file is damaged. */
+static int read_last_id(struct store_sqlite *s)
+{
+        int64_t last_id = 0, largest = 0;
+        int r;
+
+        r = query_int(
+                s, "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'sequence'), 0)",
+                &last_id);
+        if (r >= 0)
+                r = query_int(s, "SELECT coalesce(max(id), 0) FROM sequence", &largest);
         if (r < 0)
                 return r;
+        if (last_id < 0 || last_id < largest)
+                return corrupt(s, "the last id it gave is lost");
         s->last_id = (uint64_t)last_id;
         return 0;
 }
@@ -718,9 +763,13 @@ static int open_all(struct store_sqlite *s, const char *directory)
         if (r >= 0)
                 r = configure(s);
         if (r >= 0)
+                r = settle_log(s);
+        if (r >= 0)
                 r = read_instance(s);
         if (r >= 0)
                 r = prepare(s);
+        if (r >= 0)
+                r = read_last_id(s);
         return r;
 }
 

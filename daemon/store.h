@@ -9,7 +9,10 @@
  * promise that no number is handed out twice:
  *
  *   - store_commit() is all or nothing, and when it returns 0 everything in it
- *     is on stable storage. When it fails nothing of it may be published.
+ *     is on stable storage. When it fails nothing of it may be published, and
+ *     yet all of it may turn up if the process or the machine dies before
+ *     another commit succeeds (a log was written, then could not be synced). So
+ *     what it would have ended may go on only after a commit that succeeded.
  *   - A range granted to a sequence in one of its generations is granted once.
  *
  * An implementation may grant a range that does not touch the last one; the

@@ -111,7 +111,8 @@ static int adopt_found(struct service *service, struct sequence *sequence,
                 window_adopt_open(segment, sequence, plan->floor, plan->ceiling);
         }
         /* What was reserved comes first: if it was to be a jump, a freeze must know of it. */
-        if (!sequence->exact && sequence->hi > sequence->ceiling)
+        if (!sequence->exact && sequence->hi > sequence->ceiling &&
+            committer_sound(service->committer))
                 (void)window_grant(segment, sequence, sequence->lo, sequence->hi);
         if (!sequence->frozen) {
                 if (sequence->ceiling > plan->position)

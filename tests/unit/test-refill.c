@@ -434,6 +434,58 @@ static void test_failure(void **state)
         unit_expect(seq, 10);
 }
 
+static void ignore_done(struct commit_job *job, int error)
+{
+        (void)error;
+        (void)job;
+}
+
+/* Any commit that fails at the disk, to alter or to save, say. */
+static void fail_some_commit(struct fixture *fixture)
+{
+        struct store_op op = {.type = STORE_TUNE, .id = 1};
+        struct commit_job job = {.ops = &op, .n_ops = 1, .done = ignore_done};
+
+        fail_with_error(fixture, -EIO);
+        committer_submit(fixture->committer, &job);
+        committer_drain(fixture->committer);
+        assert_int_equal(job.error, -EIO);
+}
+
+/*
+ * A commit that failed may turn up after all if we die: perhaps it was to end
+ * this very window. What was closed for it is opened only after one succeeded,
+ * also when nothing is left to reserve.
+ */
+static void test_failed_may_turn_up(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence_params params = sequence_params_default();
+        struct sequence *sequence;
+        struct seqnum *seq;
+
+        params.max = 40;
+        sequence = unit_sequence(fixture->unit, "few", params);
+        seq = unit_open(fixture->unit, "few");
+        unit_grant(fixture->unit, sequence, 0, 40);
+        unit_expect(seq, 1);
+        (void)window_freeze(fixture->unit->segment, sequence);
+        fail_some_commit(fixture);
+
+        ask(seq);
+        answer(fixture);
+        assert_true(sequence->frozen && sequence->ceiling == 1);
+        ask(seq);
+        fail_with_error(fixture, 0);
+        for (int i = 0; i < 100 && sequence->frozen; i++) {
+                assert_true(sd_event_run(fixture->event, 100000) >= 0);
+                committer_drain(fixture->committer);
+        }
+        assert_true(!sequence->frozen && sequence->ceiling == 40);
+        assert_true(fixture->fake.last_ops == 1 && fixture->fake.failures == 2);
+        unit_expect(seq, 2);
+}
+
 /* --- what cannot be ---------------------------------------------------- */
 
 static void test_distrust(void **state)
@@ -498,7 +550,7 @@ int main(void)
                 refill_test(test_pause),         refill_test(test_jump),
                 refill_test(test_commit_first),  refill_test(test_failure),
                 refill_test(test_distrust),      refill_test(test_marks_of_nobody),
-                refill_test(test_store_behind),
+                refill_test(test_store_behind),  refill_test(test_failed_may_turn_up),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
