@@ -29,7 +29,7 @@ struct committer {
         struct queue waiting, done;
         size_t under_way; /* jobs the worker has in hand */
         bool stop;
-        bool unsound; /* the last commit failed, and not for what it asked for */
+        bool unsound; /* a commit failed at the disk, and none has succeeded since */
         struct commit_counters counters;
 };
 
@@ -151,14 +151,17 @@ static void hand_back(struct committer *committer, struct commit_job *jobs)
         pthread_cond_signal(&committer->finished);
 }
 
-/* Jobs that were committed together failed together; alone, the last one tells. */
-static bool all_sound(const struct commit_job *jobs)
+/* An op to blame stops a commit before it writes: it leaves things as they were. */
+static bool is_unsound(bool before, const struct commit_job *jobs)
 {
-        bool sound = true;
+        bool unsound = before;
 
         for (const struct commit_job *job = jobs; job; job = job->next)
-                sound = job->error >= 0 || is_blame(job->error);
-        return sound;
+                if (job->error >= 0)
+                        unsound = false;
+                else if (!is_blame(job->error))
+                        unsound = true;
+        return unsound;
 }
 
 static void *work(void *argument)
@@ -179,7 +182,7 @@ static void *work(void *argument)
                 commits = commit_all(committer, jobs);
                 pthread_mutex_lock(&committer->lock);
                 committer->counters.commits += commits;
-                committer->unsound = !all_sound(jobs);
+                committer->unsound = is_unsound(committer->unsound, jobs);
                 hand_back(committer, jobs);
         }
         pthread_mutex_unlock(&committer->lock);

@@ -397,6 +397,65 @@ static void test_the_disk_to_blame(void **state)
         assert_int_equal(f->fake.confirmed, 3);
 }
 
+static void commit_now(struct fixture *f, uint64_t what)
+{
+        struct job job;
+
+        submit(f, &job, 1, what);
+        committer_drain(f->committer);
+        assert_int_equal(job.error, errors[what]);
+}
+
+/* What failed at the disk is settled by a commit that succeeds, and by nothing else. */
+static void test_sound(void **state)
+{
+        struct fixture *f = *state;
+
+        assert_true(committer_sound(f->committer));
+        for (uint64_t what = EXISTS; what <= OVER; what++) {
+                commit_now(f, what);
+                assert_true(committer_sound(f->committer));
+        }
+        for (uint64_t what = BROKEN_DISK; what <= DAMAGED; what++) {
+                commit_now(f, what);
+                assert_false(committer_sound(f->committer));
+                commit_now(f, EXISTS); /* stopped before it wrote anything */
+                assert_false(committer_sound(f->committer));
+                commit_now(f, FINE);
+                assert_true(committer_sound(f->committer));
+        }
+}
+
+/* The same of jobs committed one by one, as one of them is to blame. */
+static void test_sound_one_by_one(void **state)
+{
+        static const struct {
+                uint64_t what[3];
+                bool sound;
+        } cases[] = {
+                {{EXISTS, BROKEN_DISK, EXISTS}, false},
+                {{EXISTS, BROKEN_DISK, FINE}, true},
+                {{EXISTS, FINE, BROKEN_DISK}, false},
+                {{FINE, EXISTS, STALE}, true},
+        };
+        struct fixture *f = *state;
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                unsigned begun = count_begun(&f->fake);
+                struct job first, jobs[3];
+
+                hold(&f->fake, true);
+                submit(f, &first, 0, FINE);
+                await_begun(&f->fake, begun + 1);
+                for (unsigned j = 0; j < 3; j++)
+                        submit(f, &jobs[j], j, cases[i].what[j]);
+                hold(&f->fake, false);
+                committer_drain(f->committer);
+                assert_int_equal(count_begun(&f->fake) - begun, 5);
+                assert_int_equal(committer_sound(f->committer), cases[i].sound);
+        }
+}
+
 /* The store has no words, or more than there is room for. */
 static void test_messages(void **state)
 {
@@ -628,6 +687,8 @@ int main(void)
                 case_of(test_group_commit),
                 case_of(test_one_to_blame),
                 case_of(test_the_disk_to_blame),
+                case_of(test_sound),
+                case_of(test_sound_one_by_one),
                 case_of(test_messages),
                 case_of(test_done_submits_and_frees),
                 case_of(test_many),
