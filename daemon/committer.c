@@ -99,13 +99,15 @@ static int commit_together(struct committer *committer, struct commit_job *jobs)
         if (!ops)
                 return -ENOMEM;
         for (struct commit_job *job = jobs; job; job = job->next) {
-                memcpy(ops + n, job->ops, job->n_ops * sizeof(*ops));
+                if (job->n_ops > 0)
+                        memcpy(ops + n, job->ops, job->n_ops * sizeof(*ops));
                 n += job->n_ops;
         }
         r = store_commit(committer->store, ops, n);
         n = 0;
         for (struct commit_job *job = jobs; job; job = job->next) {
-                memcpy(job->ops, ops + n, job->n_ops * sizeof(*ops));
+                if (job->n_ops > 0)
+                        memcpy(job->ops, ops + n, job->n_ops * sizeof(*ops));
                 n += job->n_ops;
         }
         free(ops);

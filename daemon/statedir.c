@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -53,11 +54,26 @@ int statedir_check_file(const char *path, char **message)
         return check_owner(&status, path, message);
 }
 
+/* A directory just made may be gone after a power cut, and what is in it. */
+static int sync_parent(const char *directory)
+{
+        char *copy = strdup(directory);
+        int r;
+
+        if (!copy)
+                return -ENOMEM;
+        r = statedir_sync(dirname(copy));
+        free(copy);
+        return r;
+}
+
 static int check_directory(const char *directory, char **message)
 {
         struct stat status;
 
-        if (mkdir(directory, 0700) < 0 && errno != EEXIST)
+        if (mkdir(directory, 0700) == 0)
+                (void)sync_parent(directory);
+        else if (errno != EEXIST)
                 return fail_with(-errno, message,
                                  "cannot make the state directory %s: %m; make its parent, or set "
                                  "state = to a directory that can be made",

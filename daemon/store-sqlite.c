@@ -402,6 +402,15 @@ static int replace(struct store_sqlite *s, struct store_op *op, struct store_seq
         return 0;
 }
 
+static int tune(struct store_sqlite *s, const struct store_op *op, struct store_sequence *q)
+{
+        const char *fault;
+
+        q->params.reserve = op->params.reserve;
+        fault = row_fault(q);
+        return fault ? say(s, -EINVAL, "sequence %s cannot be stored: %s", q->name, fault) : 0;
+}
+
 /* An op that changes a row which must be there. */
 static int change(struct store_sqlite *s, struct store_op *op)
 {
@@ -425,7 +434,7 @@ static int change(struct store_sqlite *s, struct store_op *op)
         else if (op->type == STORE_REPLACE)
                 r = replace(s, op, q);
         else
-                q->params.reserve = op->params.reserve;
+                r = tune(s, op, q);
         return r < 0 ? r : row_write(s, q);
 }
 
@@ -712,6 +721,12 @@ static int settle_log(struct store_sqlite *s)
 
         errno = 0;
         code = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+        if (code == SQLITE_BUSY)
+                return say(
+                        s, -EBUSY,
+                        "the store %s is being read by another process (a backup?), since before "
+                        "a daemon died: let that end first",
+                        s->path);
         return code == SQLITE_OK ? 0 : say_sqlite(s, code, "settle the log of");
 }
 
