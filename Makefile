@@ -225,7 +225,7 @@ check-programs: all $(TEST_PROGRAMS)
 programs: check-programs $(BENCHES) $(BUILD)/tests/demo-draw
 
 # TESTS=pattern runs those whose path matches, e.g. `make check TESTS=unit`.
-check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some
+check: check-programs ## run all tests, about 3 minutes; TESTS=pattern for some
 	@SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. tests/run-tests.sh '$(TESTS)' \
 		$(UNIT_TESTS) $(API_TESTS) tests/unit/test-symbols.sh $(INTEGRATION_TESTS) \
 		$(TEST_SCRIPTS) $(if $(SANITIZE),,tests/model/run.sh)
