@@ -34,10 +34,12 @@
 
 #define COMMITS 1200 /* enough for the log to be begun anew several times */
 
+enum sync_outcome { SYNC_WORKS, SYNC_DIES, SYNC_FAILS };
+
 static struct {
         char platter[80]; /* "": no copies are made */
         unsigned syncs;
-        enum { SYNC_WORKS, SYNC_DIES, SYNC_FAILS } next; /* what the next one does */
+        enum sync_outcome next; /* what the next one does */
 } disk;
 
 struct fixture {
@@ -245,7 +247,7 @@ static void test_confirmed(void **state)
 }
 
 /* Confirms 20 and dies in, or right after, a commit that is not synced. */
-static void die_unsynced(struct fixture *f, int how)
+static void die_unsynced(struct fixture *f, enum sync_outcome how)
 {
         char *message = NULL;
 
@@ -263,7 +265,7 @@ static void die_unsynced(struct fixture *f, int how)
  * The next daemon may find that commit or not; but what it finds it publishes,
  * so it must be there after a power cut too.
  */
-static void read_is_durable(struct fixture *f, int how)
+static void read_is_durable(struct fixture *f, enum sync_outcome how)
 {
         pid_t child = fork();
         uint64_t hi;
