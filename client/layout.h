@@ -96,10 +96,11 @@ struct segment_header {
         uint32_t header_size;
         char abi[SEGMENT_ABI_SIZE]; /* NUL-padded */
 
-        uint8_t instance_id[16];                          /* of the store this belongs to */
-        char boot_id[40];                                 /* /proc/sys/kernel/random/boot_id */
-        uint64_t size;                                    /* of the whole object */
-        uint64_t writable;                                /* where the second region begins */
+        uint8_t instance_id[16]; /* of the store this belongs to */
+        uint64_t segment_id;     /* segments of an instance are numbered as they are made */
+        char boot_id[40];        /* /proc/sys/kernel/random/boot_id */
+        uint64_t size;           /* of the whole object */
+        uint64_t writable;       /* where the second region begins */
         uint64_t buckets, entries, windows, wants, cells; /* offsets */
         uint64_t entries_size;                            /* bytes there are for entries */
         uint32_t n_buckets;                               /* a power of two */

@@ -23,6 +23,9 @@
 /* Where shm_open(3) looks names up: shm_overview(7). */
 #define SHM_DIRECTORY "/dev/shm"
 
+/* More segments than this were never made, whatever a header says. */
+#define SEGMENT_ID_MAX (UINT64_C(1) << 62)
+
 /* Pages are reserved in steps of this, so that a create is not four system calls. */
 #define ALLOCATION_STEP (UINT64_C(16) * SEGMENT_PAGE)
 
@@ -190,6 +193,7 @@ static void fill_header(struct segment *segment, const struct segment_setup *set
         header->header_size = sizeof(*header);
         segment_abi(header->abi);
         memcpy(header->instance_id, setup->instance_id, sizeof(header->instance_id));
+        header->segment_id = setup->segment_id;
         read_boot_id(header->boot_id);
         header->size = g->size;
         header->writable = g->writable;
@@ -404,6 +408,9 @@ static int judge_object(const struct segment *segment, const struct segment_setu
                         "segment %s belongs to another state directory; if that one is lost, "
                         "and its numbers may be handed out again, remove /dev/shm%s",
                         segment->shm, segment->shm);
+        /* Numbers were drawn from a later one: its windows lie behind the store. */
+        if (header.segment_id < setup->segment_id || header.segment_id > SEGMENT_ID_MAX)
+                return fail_with(-ESTALE, message, "another one has been in use since");
         if (!boot_is_ours(&header))
                 return fail_with(-ESTALE, message, "it is from before the last reboot");
         return 0;

@@ -23,6 +23,7 @@ struct segment_setup {
         const char *shm;
         const char *socket;
         const uint8_t *instance_id; /* 16 bytes, the store's */
+        uint64_t segment_id;        /* of the one made; or the store's last, a later one is fine */
         uint32_t max_sequences;
         mode_t mode;
         gid_t group; /* (gid_t)-1: leave it */
@@ -67,7 +68,7 @@ int segment_publish(struct segment *segment, char **message);
  * whole; or
  *   -ENXIO     there is none (or one left half made, now removed)
  *   -ESTALE    there was one that cannot be used (other version or ABI, another
- *              boot's, damaged): its name was removed; *message says why
+ *              boot's, not the last one in use, damaged): its name was removed; *message says why
  *   -EBUSY     a living daemon looks after it; *message says which process
  *   -EPERM     somebody else's object
  *   -EEXIST    no segment at all, or another state directory's

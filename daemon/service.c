@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 
 #include <systemd/sd-daemon.h>
 
@@ -84,16 +85,46 @@ struct segment_setup service_segment_setup(const struct service *service)
                 .shm = service->config->shm,
                 .socket = service->config->socket,
                 .instance_id = service->store->instance_id,
+                .segment_id = service->segment_id,
                 .max_sequences = service->config->max_sequences,
                 .mode = service->config->mode,
                 .group = service->group,
         };
 }
 
+/*
+ * A segment left under another name, or put back, may lie behind the store
+ * without a trace in its windows. So segments are numbered, and the store knows
+ * the last one in use; a segment with a higher number than that knows better
+ * than the store, which then was restored from a backup.
+ */
+static int note_segment(struct service *service, uint64_t id)
+{
+        struct store_op op = {.type = STORE_SEGMENT, .id = id};
+        char message[COMMIT_MESSAGE_SIZE];
+        int r;
+
+        if (id == service->segment_id)
+                return 0;
+        r = service_commit(service, &op, 1, message);
+        if (r < 0)
+                log_error("cannot put a segment in use: %s", message);
+        else
+                service->segment_id = id;
+        return r;
+}
+
 int service_publish(struct service *service, struct segment *segment)
 {
         char *message = NULL;
-        int r = segment_publish(segment, &message);
+        int r;
+
+        r = note_segment(service, segment->header->segment_id);
+        if (r < 0)
+                return r;
+        if (service->segment && service->segment != segment && segment_named(service->segment))
+                (void)shm_unlink(service->segment->shm);
+        r = segment_publish(segment, &message);
 
         if (r < 0 && !service->nameless)
                 log_error("%s", message ? message : strerror(-r));
@@ -312,6 +343,7 @@ static int open_store(struct service *service)
                 free(message);
                 return r;
         }
+        service->segment_id = service->store->segment_id;
         r = store_load(service->store, take_in, &service->registry);
         if (r < 0) {
                 log_error("cannot load the store in %s: %s", service->config->state,

@@ -33,6 +33,7 @@ struct service {
         struct registry registry;
         struct refill refill;
         struct segment *segment;
+        uint64_t segment_id; /* of the one that the store knows as in use */
         struct doorbell *doorbell;
         sd_event_source *bell, *commits, *name, *again;
         bool serving;  /* the segment is published, the loop may run */
@@ -67,7 +68,10 @@ int service_commit(struct service *service, struct store_op *ops, size_t n_ops, 
 int service_place(struct service *service, struct segment *segment, struct sequence *sequence,
                   uint64_t position);
 
-/* segment_publish(), saying in the log what went wrong. */
+/*
+ * segment_publish(), after the store knows that this is the segment in use from
+ * now on; says in the log what went wrong.
+ */
 int service_publish(struct service *service, struct segment *segment);
 
 /* The id of config->group, (gid_t)-1 for none; says in the log why there is none. */

@@ -66,7 +66,18 @@ static const char schema[] = "PRAGMA application_id = " STRING(
                                                 "randomblob(16));"
                                                 "COMMIT;";
 
-enum statement { BEGIN, COMMIT, ROLLBACK, LOAD, FETCH, INSERT, UPDATE, DELETE, N_STATEMENTS };
+enum statement {
+        BEGIN,
+        COMMIT,
+        ROLLBACK,
+        LOAD,
+        FETCH,
+        INSERT,
+        UPDATE,
+        DELETE,
+        SEGMENT,
+        N_STATEMENTS
+};
 
 #define COLUMNS                                                                                    \
         "id, generation, name, kind, start, increment, min, max, cycle, reserve, origin, lo, hi, " \
@@ -84,6 +95,7 @@ static const char *const statements[N_STATEMENTS] = {
                    "increment = ?6, min = ?7, max = ?8, cycle = ?9, reserve = ?10, origin = ?11, "
                    "lo = ?12, hi = ?13, exact = ?14, checksum = ?15 WHERE id = ?1",
         [DELETE] = "DELETE FROM sequence WHERE id = ?1",
+        [SEGMENT] = "INSERT OR REPLACE INTO meta VALUES ('segment', ?1)",
 };
 
 struct store_sqlite {
@@ -457,6 +469,9 @@ static int apply(struct store_sqlite *s, struct store_op *op)
                 return create(s, op);
         case STORE_DROP:
                 return drop(s, op);
+        case STORE_SEGMENT:
+                sqlite3_bind_blob(s->prepared[SEGMENT], 1, &op->id, sizeof(op->id), SQLITE_STATIC);
+                return run(s, SEGMENT, "write");
         case STORE_REPLACE:
         case STORE_RESERVE:
         case STORE_SAVE:
@@ -696,6 +711,28 @@ static int read_instance(struct store_sqlite *s)
         return r;
 }
 
+/* None in a store that never was served from. */
+static int read_segment(struct store_sqlite *s)
+{
+        sqlite3_stmt *statement = NULL;
+        int code, r = 0;
+
+        code = sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'segment'", -1,
+                                  &statement, NULL);
+        if (code == SQLITE_OK)
+                code = sqlite3_step(statement);
+        if (code == SQLITE_ROW &&
+            sqlite3_column_bytes(statement, 0) == (int)sizeof(s->store.segment_id))
+                memcpy(&s->store.segment_id, sqlite3_column_blob(statement, 0),
+                       sizeof(s->store.segment_id));
+        else if (code == SQLITE_ROW)
+                r = corrupt(s, "its segment id is none");
+        else if (code != SQLITE_DONE)
+                r = say_sqlite(s, code, "read");
+        (void)sqlite3_finalize(statement);
+        return r;
+}
+
 static int configure(struct store_sqlite *s)
 {
         return execute(s,
@@ -781,6 +818,8 @@ static int open_all(struct store_sqlite *s, const char *directory)
                 r = settle_log(s);
         if (r >= 0)
                 r = read_instance(s);
+        if (r >= 0)
+                r = read_segment(s);
         if (r >= 0)
                 r = prepare(s);
         if (r >= 0)

@@ -51,6 +51,7 @@ enum store_op_type {
         STORE_SAVE,    /* record the exact position: lo = hi = `position`, not below lo; above */
                        /* hi it reserves up to there, or fails if that is not to be had */
         STORE_TUNE,    /* new params.reserve, nothing else */
+        STORE_SEGMENT, /* the segment in use from now on is the one with this `id` */
 };
 
 /* One step of a commit. Outputs are valid only if the commit returned 0. */
@@ -85,8 +86,9 @@ struct store_vtable {
 struct store {
         const struct store_vtable *vtable;
         uint8_t instance_id[STORE_INSTANCE_ID_SIZE]; /* random, made with the store */
-        bool created;                                /* this open made it: it knows nothing yet */
-        char *message; /* a sentence on the last failure, for the log; may be NULL */
+        uint64_t segment_id; /* of the segment in use when it was opened; 0: none yet */
+        bool created;        /* this open made it: it knows nothing yet */
+        char *message;       /* a sentence on the last failure, for the log; may be NULL */
 };
 
 /*

@@ -59,6 +59,9 @@ static int make_segment(struct service *service, struct segment **ret)
         char *message = NULL;
         int r;
 
+        if (service->segment && service->segment->header->segment_id > setup.segment_id)
+                setup.segment_id = service->segment->header->segment_id;
+        setup.segment_id++; /* they are numbered in the order of their making */
         r = segment_create(ret, &setup, &message);
         if (r < 0)
                 log_error("%s", message ? message : strerror(-r));
@@ -297,8 +300,6 @@ static int replace(struct service *service, const char *reason)
         /* When the positions cannot be saved the fresh windows begin at the ceilings. */
         (void)service_freeze_all(service);
         r = place_all(service, fresh);
-        if (r >= 0 && segment_named(old))
-                (void)shm_unlink(old->shm);
         if (r >= 0)
                 r = service_publish(service, fresh);
         if (r < 0) {
