@@ -148,6 +148,11 @@ static bool worth_claiming(const struct draw *draw, bool attended)
  */
 static bool at_its_end(const struct draw *draw)
 {
+        uint64_t next = cell_next(&draw->view->cell->next);
+
+        /* Claims past the end that cannot be given back would add up. */
+        if (!(next & CELL_FROZEN) && next >= draw->view->map.limit)
+                return true;
         return see_u32(&draw->view->window->state) == WINDOW_FROZEN &&
                view_next_index(draw->view) + draw->count > draw->view->map.limit;
 }
@@ -402,8 +407,8 @@ int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret)
                 return -EINVAL;
         /* Void claims would add up: 2^31 of the longest runs carry `next` past its top bit. */
         index = cell_next(&view->cell->next);
-        if (unlikely(index & CELL_FROZEN))
-                return next_run_slowly(seq, view, index, count, ret);
+        if (unlikely(index >= view->map.limit)) /* nothing claimed: as good as void */
+                return next_run_slowly(seq, view, index | CELL_FROZEN, count, ret);
         index = cell_claim(&view->cell->next, count);
         if (unlikely(!fast_granted(window, index, count)))
                 return next_run_slowly(seq, view, index, count, ret);

@@ -127,6 +127,8 @@ static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
 {
         uint64_t next, end, limit = sequence->map.limit;
 
+        if (!registry_at(refill->registry, sequence->slot))
+                return false; /* it has no place in the segment at the moment */
         if (!window_next(refill->segment, sequence, &next)) {
                 refill->distrust(sequence, refill->userdata);
                 return false;
@@ -209,6 +211,8 @@ static void publish(struct refill *refill, struct sequence *sequence, const stru
         sequence->lo = op->lo;
         sequence->hi = op->hi;
         sequence->exact = false;
+        if (!registry_at(refill->registry, sequence->slot))
+                return;
         if (window_grant(refill->segment, sequence, op->lo, op->hi))
                 refill_want(refill, sequence);
 }
