@@ -64,8 +64,10 @@ static inline uint64_t cell_freeze(_Atomic(uint64_t) *next, uint64_t bit)
 }
 
 /*
- * Daemon, at a thaw: only void claims (frozen bit) are overwritten. Release:
- * a claimant that gets an index from it sees the window as it was before.
+ * Daemon, at a thaw: only void claims (frozen bit) are overwritten; and in a
+ * slot that nobody can reach yet. In the one total order of claims like all that
+ * moves `next`, and thereby a release: a claimant that gets an index from it
+ * sees the window as it was before.
  */
 static inline void cell_thaw(_Atomic(uint64_t) *next, uint64_t index)
 {

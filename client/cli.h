@@ -129,7 +129,7 @@ void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)))
 /* Say that `what` failed on `object` with the library's `error`; its exit status. */
 int cli_fail(const char *what, const char *object, int error);
 
-/* Attach, and open `name` unless NULL. 0, or the exit status after saying why. */
+/* Attach; attach and open `name`. 0, or the exit status after saying why. */
 int cli_attach(const struct cli *cli, unsigned flags, struct seqnum_client **ret);
 int cli_open(const struct cli *cli, unsigned flags, const char *name,
              struct seqnum_client **ret_client, struct seqnum **ret);

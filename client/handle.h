@@ -63,6 +63,7 @@ struct seqnum_client {
  *   -EAGAIN   not yet: the name still leads to the retired slot
  *   -ENOENT   the sequence is gone
  *   -ENXIO    there is no segment at the moment
+ *   -ECHILD   the client is a forked child's copy
  *   or another of seqnum_attach()'s errors
  */
 int handle_renew(struct seqnum *seq, const struct view *stale);

@@ -70,17 +70,17 @@
 #define SEGMENT_LINE 128 /* two cache lines: the adjacent-line prefetcher pairs them */
 #define SEGMENT_PAGE 4096
 
-/* Limits of max_sequences; slots are twice as many, so that alters have room. */
+/* The limit of max_sequences; slots are twice as many, so that alters have room. */
 #define SEGMENT_SEQUENCES_MAX (UINT32_C(1) << 20)
 
 enum segment_state {
-        SEGMENT_SERVING = 1, /* a daemon looks after it, or died doing so */
-        SEGMENT_STOPPED = 2, /* cleanly stopped; the windows are frozen (or left open) */
+        SEGMENT_SERVING = 1, /* a daemon looks after it, died doing so, or left it open */
+        SEGMENT_STOPPED = 2, /* cleanly stopped; the windows are frozen */
         SEGMENT_RETIRED = 3, /* replaced by another object: attach anew by name */
 };
 
 enum window_state {
-        WINDOW_PENDING = 0, /* made, nothing reserved yet: wait */
+        WINDOW_PENDING = 0, /* not made yet: no name leads to it */
         WINDOW_OPEN = 1,
         WINDOW_FROZEN = 2,  /* a clean stop: wait for the thaw */
         WINDOW_RETIRED = 3, /* for good: look the name up again */
@@ -159,8 +159,8 @@ struct segment_shared {
 };
 
 /*
- * Bytes of the object that carry locks (F_OFD_SETLK), not data: both lie far
- * beyond its end. The daemon holds DAEMON for as long as it lives.
+ * A byte of the object that carries a lock (F_OFD_SETLK), not data: it lies far
+ * beyond the end. The daemon holds it for as long as it lives.
  */
 #define SEGMENT_LOCK_DAEMON (INT64_C(1) << 62)
 

@@ -49,8 +49,8 @@ struct sequence_params {
 
 /*
  * The mapping, worked out once from the parameters and the value of index 0
- * (the origin: `start` for a new sequence, the successor of the last value for
- * one whose parameters were altered).
+ * (the origin: `start` for a new sequence; for one whose parameters were
+ * altered the last value before, index 0 being used up then).
  */
 struct sequence_map {
         int64_t origin;

@@ -23,7 +23,8 @@
  *
  * Threads. Every function may be called by any thread at any time, with the
  * usual exception: a handle must not be in use by another thread while it is
- * closed or detached. Handles may be shared; a draw takes no lock.
+ * closed or detached. Handles may be shared; a draw takes no lock, except to
+ * look its name up again.
  *
  * Waiting. A draw waits only when the numbers reserved are used up (the daemon
  * is away, or its disk is slow), and never longer than seqnum_set_timeout()
@@ -103,6 +104,9 @@ struct seqnum_client *seqnum_detach(struct seqnum_client *client);
  * is replaced.
  *   -ENOENT  there is no such sequence
  *   -EINVAL  not a name
+ *   -ECHILD  the client belongs to the parent of this process
+ *   -EBADMSG the segment's directory, or the sequence, is damaged
+ *   -ENOMEM  as usual
  *   and, when the segment had to be attached anew, seqnum_attach()'s errors
  */
 int seqnum_open(struct seqnum **ret, struct seqnum_client *client, const char *name);
@@ -115,12 +119,13 @@ struct seqnum *seqnum_close(struct seqnum *seq);
  * of the host: a draw that begins after another returned gets a later number.
  *   -ETIMEDOUT   nothing reserved and the daemon did not answer in time; at
  *                most this one number is skipped
- *   -EOVERFLOW   the sequence has come to its end, for good
+ *   -EOVERFLOW   the sequence has come to its end, for good unless its limits
+ *                are altered
  *   -ENOENT      the sequence was dropped
  *   -EACCES      the client was attached with SEQNUM_RDONLY
  *   -ECHILD      the handle belongs to the parent of this process
- *   and, when the segment had to be attached anew, seqnum_attach()'s errors
- *   but for -ENXIO and -EAGAIN, which are waited out
+ *   and, when the name had to be looked up again, seqnum_open()'s errors but
+ *   for -ENXIO and -EAGAIN, which are waited out
  */
 int seqnum_next(struct seqnum *seq, int64_t *ret);
 
@@ -137,7 +142,9 @@ int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret);
 
 /*
  * What the next draw would get, if nobody else drew meanwhile. Never waits and
- * takes nothing. Errors as seqnum_next(), but for -ETIMEDOUT and -EACCES.
+ * takes nothing. Errors as seqnum_next(), but for -ETIMEDOUT and want of
+ * permission to draw; and -EAGAIN or -ENXIO where the sequence is just being
+ * moved.
  */
 int seqnum_peek(struct seqnum *seq, int64_t *ret);
 

@@ -71,7 +71,8 @@ int segment_publish(struct segment *segment, char **message);
  *              boot's, not the last one in use, damaged): its name was removed; *message says why
  *   -EBUSY     a living daemon looks after it; *message says which process
  *   -EPERM     somebody else's object
- *   -EEXIST    no segment at all, or another state directory's
+ *   -EEXIST    no segment at all, if we are root (else our own object is taken
+ *              for a damaged one); or another state directory's
  *   or the errno of a system call; *message says what to do.
  */
 int segment_take_over(struct segment **ret, const struct segment_setup *setup, char **message);

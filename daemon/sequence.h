@@ -53,7 +53,7 @@ struct registry {
         uint32_t n_sequences;
 };
 
-/* Everything below lies under a durable ceiling or was never given out. */
+/* No index from here on was ever given out, as far as store and window know. */
 static inline uint64_t sequence_durable(const struct sequence *sequence)
 {
         return sequence->hi > sequence->ceiling ? sequence->hi : sequence->ceiling;

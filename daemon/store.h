@@ -96,7 +96,8 @@ struct store {
  *
  * 0, or a negative errno with *ret untouched and a sentence for the operator
  * in *message (malloc'd, the caller frees it; left NULL only when out of memory):
- *   -EBUSY            another process has this state directory; its PID is in the sentence
+ *   -EBUSY            another process has this state directory, its PID is in the sentence;
+ *                     or still reads what a daemon that died left in the log
  *   -EBADMSG          the store is corrupt: never started over
  *   -EPROTONOSUPPORT  written by a newer version
  *   -EACCES, -ENOENT, -ENOSPC, -EROFS, -EIO ...  as the system said

@@ -68,7 +68,7 @@ void window_retire(struct segment *segment, uint32_t slot);
 void window_wake(struct segment *segment, uint32_t slot);
 
 /*
- * The next index of the cell, as far as it is to be believed: between the
- * floor and the largest overshoot. False when it is not.
+ * The next index, brought between the floor and the sequence's end. False when
+ * the cell is further above what is durable than claims can have carried it.
  */
 bool window_next(const struct segment *segment, const struct sequence *sequence, uint64_t *ret);
