@@ -86,6 +86,35 @@ static inline uint64_t cell_raise(_Atomic(uint64_t) *next, uint64_t index)
         return seen < index ? index : seen;
 }
 
+/*
+ * Kinds gapless and time: move `next` from what was seen, only if it is still
+ * that; what is there is put into *seen otherwise. In the one total order of all
+ * that moves `next`, as cell_claim() is, and for the same reasons: a freeze's bit
+ * is either before it, and it fails, or after it, and the freeze has counted it.
+ */
+static inline bool cell_advance(_Atomic(uint64_t) *next, uint64_t *seen, uint64_t to)
+{
+        return atomic_compare_exchange_strong_explicit(next, seen, to, memory_order_seq_cst,
+                                                       memory_order_seq_cst);
+}
+
+/* --- the turn of a gapless sequence ------------------------------------- */
+
+/*
+ * Who has the turn. Taking it acquires what its last owner released by giving
+ * it up; of two who find the same dead owner the exchange lets one win.
+ */
+static inline uint64_t owner_look(const _Atomic(uint64_t) *owner)
+{
+        return atomic_load_explicit(owner, memory_order_acquire);
+}
+
+static inline bool owner_change(_Atomic(uint64_t) *owner, uint64_t from, uint64_t to)
+{
+        return atomic_compare_exchange_strong_explicit(owner, &from, to, memory_order_acq_rel,
+                                                       memory_order_acquire);
+}
+
 /* --- the window: written by the daemon alone --------------------------- */
 
 /*
@@ -192,7 +221,18 @@ static inline uint64_t bell_mark(_Atomic(uint64_t) *word, uint64_t bits)
 
 static inline uint64_t bell_take(_Atomic(uint64_t) *word)
 {
-        return atomic_exchange_explicit(word, 0, memory_order_acq_rel);
+        return atomic_exchange_explicit(word, 0, memory_order_seq_cst);
+}
+
+/*
+ * Between a client's marks and its look at the semaphore's value. Dekker's
+ * pattern with bell_take(): either the look sees that the daemon has taken the
+ * last post, or the daemon, which takes the post before the marks, sees the
+ * marks.
+ */
+static inline void bell_fence(void)
+{
+        atomic_thread_fence(memory_order_seq_cst);
 }
 
 /* --- figures for people ------------------------------------------------ */

@@ -99,7 +99,7 @@ int cli_open(const struct cli *cli, unsigned flags, const char *name,
 
         if (!sequence_name_valid(name, strlen(name))) {
                 cli_complain("'%s' is no name of a sequence: give 1 to %d characters of "
-                             "letters, digits and . _ / -",
+                             "letters, digits and . _ : / -",
                              name, SEQUENCE_NAME_MAX);
                 return CLI_USAGE;
         }

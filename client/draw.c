@@ -23,24 +23,11 @@
 
 #include "atomic.h"
 #include "clock.h"
+#include "draw.h"
 #include "futex.h"
-#include "handle.h"
 
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
-
-/*
- * The longest sleep before a waiter looks around: is the daemon alive, was the
- * segment replaced? Also how soon a call that got lost is made again.
- */
-#define WAIT_SLICE_USEC UINT64_C(50000)
-
-enum verdict {
-        GRANTED,
-        WAITING, /* above the ceiling: becomes valid when the ceiling rises */
-        VOID,    /* draw again */
-        PAST,    /* past the last index there is */
-};
 
 /* A claim on its way to a verdict. */
 struct draw {
@@ -61,8 +48,7 @@ static uint64_t add_saturating(uint64_t a, uint64_t b)
         return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
-/* Ask the daemon for more: mark the slot, then post the doorbell. */
-static void ring(const struct view *view)
+void view_ring(const struct view *view)
 {
         struct segment_shared *shared = view->mapping->shared;
         uint32_t word = view->slot / 64;
@@ -70,6 +56,7 @@ static void ring(const struct view *view)
 
         bell_mark(&view->mapping->wants[word], UINT64_C(1) << (view->slot % 64));
         bell_mark(&shared->summary[word / 64], UINT64_C(1) << (word % 64));
+        bell_fence();
         /* A post not yet taken comes after our marks: the daemon will see them. */
         if (sem_getvalue(&shared->doorbell, &pending) == 0 && pending > 0)
                 return;
@@ -77,7 +64,7 @@ static void ring(const struct view *view)
         (void)sem_post(&shared->doorbell);
 }
 
-static enum verdict judge(const struct view *view, uint64_t index, uint64_t count)
+enum verdict view_judge(const struct view *view, uint64_t index, uint64_t count)
 {
         /* Ceiling first: whoever sees a new ceiling sees its floor. */
         uint64_t ceiling = window_look(&view->window->ceiling);
@@ -90,6 +77,57 @@ static enum verdict judge(const struct view *view, uint64_t index, uint64_t coun
         if (index + count > view->map.limit)
                 return PAST;
         return WAITING;
+}
+
+struct cell *view_cell(const struct view *view)
+{
+        return &view->mapping->cells[view->slot];
+}
+
+bool view_retired(const struct view *view)
+{
+        return see_u32(&view->window->state) == WINDOW_RETIRED ||
+               see_u32(&view->mapping->header->state) == SEGMENT_RETIRED;
+}
+
+int view_drawable(const struct seqnum *seq, const struct view *view)
+{
+        if (!view->mapping)
+                return -ECHILD;
+        return seq->client->writable ? 0 : -EACCES;
+}
+
+uint64_t draw_deadline(const struct seqnum *seq)
+{
+        return add_saturating(clock_usec(CLOCK_MONOTONIC), count_read(&seq->client->timeout_usec));
+}
+
+int view_sleep(const struct view *view, uint32_t wake, uint64_t most, uint64_t deadline,
+               bool *waited)
+{
+        uint64_t now = clock_usec(CLOCK_MONOTONIC);
+        uint64_t left = deadline > now ? deadline - now : 0;
+
+        if (left == 0)
+                return -ETIMEDOUT;
+        if (!*waited) {
+                *waited = true;
+                count_up(&view_cell(view)->waits);
+        }
+        futex_wait(&view->window->wake, wake, left < most ? left : most);
+        return 0;
+}
+
+int view_renew(struct seqnum *seq, const struct view **view)
+{
+        int r = handle_renew(seq, *view);
+
+        if (r == -EAGAIN || r == -ENXIO)
+                return 0;
+        if (r < 0)
+                return r;
+        *view = see_pointer(&seq->view);
+        return 0;
 }
 
 /* --- the slow path ----------------------------------------------------- */
@@ -115,14 +153,7 @@ static void unclaim(struct draw *draw)
 
 static bool granted(const struct draw *draw)
 {
-        return draw->claimed && judge(draw->view, draw->index, draw->count) == GRANTED;
-}
-
-/* Must the name be looked up again before anything can be drawn? */
-static bool view_retired(const struct view *view)
-{
-        return see_u32(&view->window->state) == WINDOW_RETIRED ||
-               see_u32(&view->mapping->header->state) == SEGMENT_RETIRED;
+        return draw->claimed && view_judge(draw->view, draw->index, draw->count) == GRANTED;
 }
 
 /*
@@ -160,32 +191,17 @@ static bool at_its_end(const struct draw *draw)
 /* Move on to what the name leads to now. 0 also when there is nothing new yet. */
 static int renew(struct draw *draw)
 {
-        int r = handle_renew(draw->seq, draw->view);
+        const struct view *stale = draw->view;
+        int r = view_renew(draw->seq, &draw->view);
 
-        if (r == -EAGAIN || r == -ENXIO)
-                return 0;
-        if (r < 0)
-                return r;
-        draw->view = see_pointer(&draw->seq->view);
-        draw->claimed = false;
-        return 0;
+        if (r >= 0 && draw->view != stale)
+                draw->claimed = false;
+        return r;
 }
 
-/* Sleep until the window changes, for one slice or what is left of the time. */
 static int sleep_a_slice(struct draw *draw, uint32_t wake)
 {
-        uint64_t now = clock_usec(CLOCK_MONOTONIC);
-        uint64_t left = draw->deadline > now ? draw->deadline - now : 0;
-
-        if (left == 0)
-                return -ETIMEDOUT;
-        if (!draw->waited) {
-                draw->waited = true;
-                count_up(&draw->view->cell->waits);
-        }
-        futex_wait(&draw->view->window->wake, wake,
-                   left < WAIT_SLICE_USEC ? left : WAIT_SLICE_USEC);
-        return 0;
+        return view_sleep(draw->view, wake, WAIT_SLICE_USEC, draw->deadline, &draw->waited);
 }
 
 /*
@@ -196,7 +212,7 @@ static int step(struct draw *draw)
 {
         const struct view *view = draw->view;
         uint32_t wake = wake_look(&view->window->wake); /* before looking: see wake_bump() */
-        enum verdict verdict = draw->claimed ? judge(view, draw->index, draw->count) : VOID;
+        enum verdict verdict = draw->claimed ? view_judge(view, draw->index, draw->count) : VOID;
         bool attended;
 
         if (verdict == GRANTED)
@@ -231,20 +247,20 @@ static int step(struct draw *draw)
                 claim(draw);
                 return clock_usec(CLOCK_MONOTONIC) > draw->deadline ? -ETIMEDOUT : 0;
         }
-        ring(view);
+        view_ring(view);
         return sleep_a_slice(draw, wake);
 }
 
-/* Can this handle draw at all? Says why not. */
+/* Can this handle draw so many at all? Says why not. */
 static int drawable(const struct seqnum *seq, const struct view *view, uint64_t count)
 {
-        if (!view->mapping)
-                return -ECHILD;
-        if (!seq->client->writable)
-                return -EACCES;
-        if (view->map.period && count > view->map.period)
-                return -ERANGE;
-        return 0;
+        int r = view_drawable(seq, view);
+
+        if (r < 0)
+                return r;
+        if (view->map.kind != SEQUENCE_COUNTER)
+                return -ERESTART;
+        return view->map.period && count > view->map.period ? -ERANGE : 0;
 }
 
 /*
@@ -286,7 +302,7 @@ static void ring_if_low(const struct draw *draw)
         uint64_t low = window_look_low(&draw->view->window->low);
 
         if (draw->index <= low && low < draw->index + draw->count)
-                ring(draw->view);
+                view_ring(draw->view);
 }
 
 /*
@@ -297,8 +313,7 @@ static int settle(struct draw *draw, uint64_t *ret_index)
 {
         int r;
 
-        draw->deadline = add_saturating(clock_usec(CLOCK_MONOTONIC),
-                                        count_read(&draw->seq->client->timeout_usec));
+        draw->deadline = draw_deadline(draw->seq);
         for (;;) {
                 r = drawable(draw->seq, draw->view, draw->wanted);
                 if (r >= 0)
@@ -315,23 +330,58 @@ static int settle(struct draw *draw, uint64_t *ret_index)
         }
 }
 
-static __attribute__((noinline, cold)) int next_slowly(struct seqnum *seq, const struct view *view,
-                                                       uint64_t index, int64_t *ret)
+/* A counter's numbers, `index` claimed or void. */
+static int counter_draw(struct seqnum *seq, const struct view **view, uint64_t index,
+                        uint64_t count, uint64_t *ret_index)
 {
         struct draw draw = {
                 .seq = seq,
-                .view = view,
-                .wanted = 1,
+                .view = *view,
+                .wanted = count,
                 .index = index,
-                .count = 1,
+                .count = count,
                 .claimed = true,
         };
+        int r = settle(&draw, ret_index);
+
+        *view = draw.view;
+        return r;
+}
+
+/* Whatever kind the name leads to, now and after it was dropped and made anew. */
+static __attribute__((noinline, cold)) int draw_slowly(struct seqnum *seq, const struct view **view,
+                                                       uint64_t index, uint64_t count,
+                                                       uint64_t *ret_index)
+{
         int r;
 
-        r = settle(&draw, &index);
+        do {
+                switch ((*view)->map.kind) {
+                case SEQUENCE_GAPLESS:
+                        r = gapless_draw(seq, view, count, ret_index);
+                        break;
+                case SEQUENCE_TIME:
+                        r = time_draw(seq, view, count, ret_index);
+                        break;
+                default:
+                        r = counter_draw(seq, view, index, count, ret_index);
+                        break;
+                }
+                index = CELL_FROZEN; /* nothing claimed in another view: as good as void */
+                if (r == -ERESTART)
+                        *view = see_pointer(&seq->view);
+        } while (r == -ERESTART);
+        return r;
+}
+
+static __attribute__((noinline, cold)) int next_slowly(struct seqnum *seq, const struct view *view,
+                                                       uint64_t index, int64_t *ret)
+{
+        int r = draw_slowly(seq, &view, index, 1, &index);
+
         if (r < 0)
                 return r;
-        *ret = sequence_map_value(&draw.view->map, index);
+        *ret = sequence_map_value(&view->map, index);
         return 0;
 }
 
@@ -339,22 +389,13 @@ static __attribute__((noinline, cold)) int next_run_slowly(struct seqnum *seq,
                                                            const struct view *view, uint64_t index,
                                                            uint32_t count, struct seqnum_run *ret)
 {
-        struct draw draw = {
-                .seq = seq,
-                .view = view,
-                .wanted = count,
-                .index = index,
-                .count = count,
-                .claimed = true,
-        };
-        int r;
+        int r = draw_slowly(seq, &view, index, count, &index);
 
-        r = settle(&draw, &index);
         if (r < 0)
                 return r;
         *ret = (struct seqnum_run){
-                .first = sequence_map_value(&draw.view->map, index),
-                .increment = draw.view->map.increment,
+                .first = sequence_map_value(&view->map, index),
+                .increment = view->map.increment,
                 .count = count,
         };
         return 0;
@@ -424,7 +465,7 @@ int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret)
 
 uint64_t view_next_index(const struct view *view)
 {
-        const struct cell *cell = &view->mapping->cells[view->slot];
+        const struct cell *cell = view_cell(view);
         uint64_t floor = window_look(&view->window->floor);
         uint64_t next = cell_next(&cell->next);
 

@@ -94,6 +94,11 @@ static int window_map(const struct window *window, struct sequence_map *ret)
 {
         struct sequence_params params = {
                 .kind = (enum sequence_kind)window->kind,
+                .node_bits = window->node_bits,
+                .serial_bits = window->serial_bits,
+                .node = window->node,
+                .hold_limit = window->hold_limit,
+                .epoch = window->epoch,
                 .start = window->start,
                 .increment = window->increment,
                 .min = window->min,
@@ -102,8 +107,8 @@ static int window_map(const struct window *window, struct sequence_map *ret)
         };
         char reason[256];
 
-        if (window->kind != SEQUENCE_COUNTER || window->origin < window->min ||
-            window->origin > window->max || sequence_params_check(&params, reason, sizeof(reason)))
+        if (window->origin < window->min || window->origin > window->max ||
+            sequence_params_check(&params, reason, sizeof(reason)))
                 return -EBADMSG;
         *ret = sequence_map_make(&params, window->origin);
         return 0;
@@ -118,7 +123,6 @@ static int view_new(struct view **ret, const struct mapping *mapping, uint32_t s
         if (!view)
                 return -ENOMEM;
         view->window = &mapping->windows[slot];
-        view->cell = mapping->writable ? &mapping->cells[slot] : &void_cell;
         view->mapping = mapping;
         view->slot = slot;
         r = window_map(view->window, &view->map);
@@ -126,7 +130,11 @@ static int view_new(struct view **ret, const struct mapping *mapping, uint32_t s
                 free(view);
                 return r;
         }
-        view->fast_window = mapping->writable && !view->map.period ? view->window : &void_window;
+        /* Only counters are drawn by claiming; only plain ones need no second look. */
+        view->cell = mapping->writable && view->map.kind == SEQUENCE_COUNTER ? &mapping->cells[slot]
+                                                                             : &void_cell;
+        view->fast_window =
+                view->cell != &void_cell && !view->map.period ? view->window : &void_window;
         *ret = view;
         return 0;
 }

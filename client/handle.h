@@ -12,8 +12,9 @@
  * old by one release store; old views and mappings are kept until the handle
  * is closed and the client detached, since a draw may still be using them.
  *
- * Views that must not draw (read-only clients, the child of a fork) lead to a
- * private cell whose every claim is void, and views whose values take more than
+ * Views that must not draw (read-only clients, the child of a fork), and those of
+ * sequences that are not drawn by claiming (gapless, time), lead to a private
+ * cell whose every claim is void, and views whose values take more than
  * a multiplication (cycling sequences) to a fast window that grants nothing.
  * The fast path thus needs no check of its own: such a draw finds itself in the
  * slow path, which knows how, or says why not.

@@ -44,7 +44,7 @@
 #include "params.h"
 
 /* Grows with every change of what follows. */
-#define SEGMENT_LAYOUT_VERSION UINT32_C(1)
+#define SEGMENT_LAYOUT_VERSION UINT32_C(2)
 
 /* "seqnumd" and a NUL, read as a little-endian word. Stays for ever. */
 #define SEGMENT_MAGIC UINT64_C(0x00646d756e716573)
@@ -114,7 +114,11 @@ struct segment_header {
         _Atomic(uint64_t) entries_used; /* bytes */
         _Atomic(uint64_t) heartbeat;    /* CLOCK_BOOTTIME, usec, of the last sign of life */
         _Atomic(uint64_t) started;      /* CLOCK_REALTIME, usec, when the daemon took it over */
-        char socket[108];               /* control socket, NUL-terminated */
+        _Atomic(uint32_t) n_templates;  /* names not in the directory may still come into being */
+        _Atomic(uint32_t) n_clients;    /* connected to the control socket */
+        _Atomic(uint64_t) commits;      /* transactions of the store, by this daemon */
+        _Atomic(uint64_t) failures;     /* of those, not well */
+        char socket[108];               /* control socket, NUL-terminated; "": none */
 };
 
 /* Appended, linked at the head of its chain, never moved or reused. */
@@ -138,8 +142,14 @@ struct window {
         uint64_t id, generation; /* as in the store */
         int64_t origin;          /* value of index 0 */
         int64_t start, increment, min, max;
-        uint32_t kind; /* enum sequence_kind */
-        uint32_t cycle;
+        uint8_t kind; /* enum sequence_kind */
+        uint8_t cycle;
+        uint8_t node_bits, serial_bits; /* time */
+        uint16_t node;                  /* time */
+        uint16_t padding;
+        uint32_t hold_limit; /* gapless: seconds */
+        uint32_t padding2;
+        int64_t epoch; /* time: ms of CLOCK_REALTIME */
 
         /* for people and for the next daemon */
         _Atomic(uint64_t) frozen; /* index at which the last freeze closed the window */
@@ -149,6 +159,11 @@ struct window {
 struct cell {
         alignas(SEGMENT_LINE) _Atomic(uint64_t) next; /* index the next claim gets */
         _Atomic(uint64_t) waits;                      /* how often a draw had to wait, for people */
+
+        /* gapless: the turn, see turn.h */
+        sem_t turn;              /* pshared; posted while the turn is free */
+        _Atomic(uint64_t) owner; /* who has it: a transaction's id, 0: nobody */
+        _Atomic(uint64_t) turns; /* how often it was taken */
 };
 
 struct segment_shared {
@@ -159,10 +174,13 @@ struct segment_shared {
 };
 
 /*
- * A byte of the object that carries a lock (F_OFD_SETLK), not data: it lies far
- * beyond the end. The daemon holds it for as long as it lives.
+ * Bytes of the object that carry a lock (F_OFD_SETLK), not data; they lie far
+ * beyond the end. The daemon holds its own for as long as it lives; whoever may
+ * hold the turn of a gapless sequence holds the byte numbered by its id, which
+ * is in 2^61 .. 2^62 - 1.
  */
 #define SEGMENT_LOCK_DAEMON (INT64_C(1) << 62)
+#define SEGMENT_LOCK_OWNERS (INT64_C(1) << 61)
 
 _Static_assert(sizeof(struct window) == SEGMENT_LINE, "a window is one pair of lines");
 _Static_assert(sizeof(struct cell) == SEGMENT_LINE, "a cell is one pair of lines");

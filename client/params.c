@@ -22,11 +22,31 @@ struct sequence_params sequence_params_default(void)
         return params;
 }
 
+/* The one way of stating that min, max and the like do not apply to ids made of time. */
+static void complete_time(struct sequence_params *params)
+{
+        params->start = params->min = 0;
+        params->increment = 1;
+        params->max = INT64_MAX;
+        params->cycle = false;
+}
+
 void sequence_params_complete(struct sequence_params *params, bool given_start, bool given_min,
                               bool given_max)
 {
         bool descending = params->increment < 0;
 
+        if (params->kind != SEQUENCE_GAPLESS)
+                params->hold_limit = 0;
+        else
+                params->reserve = 0;
+        if (params->kind == SEQUENCE_TIME) {
+                complete_time(params);
+                return;
+        }
+        params->node_bits = params->serial_bits = 0;
+        params->node = 0;
+        params->epoch = 0;
         if (!given_min)
                 params->min = descending ? INT64_MIN : 1;
         if (!given_max)
@@ -61,12 +81,77 @@ static bool step_too_large(const struct sequence_params *params)
         return step_size(params->increment) > distance(params->min, params->max);
 }
 
+static const char *check_time(const struct sequence_params *params, char *buffer, size_t size)
+{
+        struct sequence_params plain = *params;
+        int bits = params->node_bits + params->serial_bits;
+
+        complete_time(&plain);
+        plain.hold_limit = 0;
+        if (!sequence_params_equal(&plain, params))
+                (void)snprintf(buffer, size,
+                               "kind time has no start, increment, min, max, cycle or hold_limit; "
+                               "leave them out");
+        else if (params->node_bits > SEQUENCE_NODE_BITS_MAX)
+                (void)snprintf(buffer, size, "node_bits %u is too large; it must be at most %d",
+                               params->node_bits, SEQUENCE_NODE_BITS_MAX);
+        else if (params->serial_bits < 1 || params->serial_bits > SEQUENCE_SERIAL_BITS_MAX)
+                (void)snprintf(buffer, size, "serial_bits %u is out of range; it must be 1 to %d",
+                               params->serial_bits, SEQUENCE_SERIAL_BITS_MAX);
+        else if (bits > 63 - SEQUENCE_TIME_BITS_MIN)
+                (void)snprintf(buffer, size,
+                               "node_bits %u and serial_bits %u leave too few of 63 bits for the "
+                               "time; together they must be at most %d",
+                               params->node_bits, params->serial_bits, 63 - SEQUENCE_TIME_BITS_MIN);
+        else if (params->node >> params->node_bits)
+                (void)snprintf(buffer, size,
+                               "node %u does not fit in node_bits %u; it must be at most %u",
+                               params->node, params->node_bits, (1U << params->node_bits) - 1);
+        else if (params->epoch < 0 || params->epoch > SEQUENCE_EPOCH_MAX)
+                (void)snprintf(buffer, size, "epoch is out of range; it must lie in 1970 to 2100");
+        else if (params->reserve > SEQUENCE_TIME_RESERVE_MAX)
+                (void)snprintf(buffer, size,
+                               "reserve %" PRIu64 " is too large; for kind time it is in "
+                               "milliseconds and must be at most %" PRIu64,
+                               params->reserve, SEQUENCE_TIME_RESERVE_MAX);
+        else
+                return NULL;
+        return buffer;
+}
+
+/* Is something stated that has no meaning for a kind that counts? NULL: no. */
+static const char *check_foreign(const struct sequence_params *params, char *buffer, size_t size)
+{
+        if (params->node_bits || params->serial_bits || params->node || params->epoch)
+                (void)snprintf(buffer, size,
+                               "epoch, node, node_bits and serial_bits are for kind time; leave "
+                               "them out");
+        else if (params->hold_limit && params->kind != SEQUENCE_GAPLESS)
+                (void)snprintf(buffer, size, "hold_limit is for kind gapless; leave it out");
+        else if (params->hold_limit > SEQUENCE_HOLD_LIMIT_MAX)
+                (void)snprintf(buffer, size,
+                               "hold_limit %" PRIu32 " is too large; it must be at most %" PRIu32
+                               " seconds",
+                               params->hold_limit, SEQUENCE_HOLD_LIMIT_MAX);
+        else if (params->reserve && params->kind == SEQUENCE_GAPLESS)
+                (void)snprintf(buffer, size,
+                               "reserve has no meaning for kind gapless, which reserves nothing; "
+                               "leave it out");
+        else
+                return NULL;
+        return buffer;
+}
+
 const char *sequence_params_check(const struct sequence_params *params, char *buffer, size_t size)
 {
+        if (params->kind == SEQUENCE_TIME)
+                return check_time(params, buffer, size);
         if (!kind_known(params->kind))
                 (void)snprintf(buffer, size,
                                "kind %d is unknown; it must be counter, gapless or time",
                                (int)params->kind);
+        else if (check_foreign(params, buffer, size))
+                return buffer;
         else if (params->increment == 0)
                 (void)snprintf(buffer, size, "increment is 0; it must be above or below 0");
         else if (params->min >= params->max)
@@ -104,7 +189,9 @@ bool sequence_params_equal(const struct sequence_params *a, const struct sequenc
 {
         return a->kind == b->kind && a->start == b->start && a->increment == b->increment &&
                a->min == b->min && a->max == b->max && a->cycle == b->cycle &&
-               a->reserve == b->reserve;
+               a->reserve == b->reserve && a->hold_limit == b->hold_limit &&
+               a->node_bits == b->node_bits && a->serial_bits == b->serial_bits &&
+               a->node == b->node && a->epoch == b->epoch;
 }
 
 /* --- the mapping ------------------------------------------------------- */
@@ -120,10 +207,29 @@ static uint64_t count_from(const struct sequence_params *params, int64_t from)
         return steps >= SEQUENCE_INDEX_LIMIT ? SEQUENCE_INDEX_LIMIT : steps + 1;
 }
 
+/* How many indices ids of these widths have. */
+static uint64_t time_limit(const struct sequence_params *params)
+{
+        uint64_t limit = UINT64_C(1) << (63 - params->node_bits);
+
+        return limit < SEQUENCE_INDEX_LIMIT ? limit : SEQUENCE_INDEX_LIMIT;
+}
+
 struct sequence_map sequence_map_make(const struct sequence_params *params, int64_t origin)
 {
-        struct sequence_map map = {.origin = origin, .increment = params->increment};
+        struct sequence_map map = {
+                .kind = params->kind,
+                .node_bits = params->node_bits,
+                .serial_bits = params->serial_bits,
+                .node = params->node,
+                .origin = origin,
+                .increment = params->increment,
+        };
 
+        if (params->kind == SEQUENCE_TIME) {
+                map.limit = map.first = time_limit(params);
+                return map;
+        }
         map.first = count_from(params, origin);
         map.limit = map.first;
         if (params->cycle) {
@@ -134,10 +240,21 @@ struct sequence_map sequence_map_make(const struct sequence_params *params, int6
         return map;
 }
 
+/* The node comes between the index's two parts. */
+static int64_t time_value(const struct sequence_map *map, uint64_t index)
+{
+        uint64_t ms = index >> map->serial_bits;
+        uint64_t serial = index - (ms << map->serial_bits);
+
+        return (int64_t)((((ms << map->node_bits) | map->node) << map->serial_bits) | serial);
+}
+
 int64_t sequence_map_value(const struct sequence_map *map, uint64_t index)
 {
         uint64_t base = (uint64_t)map->origin;
 
+        if (map->kind == SEQUENCE_TIME)
+                return time_value(map, index);
         if (index >= map->first && map->period > 0) {
                 base = (uint64_t)map->restart;
                 index = (index - map->first) % map->period;
@@ -149,6 +266,11 @@ uint64_t sequence_map_straight(const struct sequence_map *map, uint64_t index, u
 {
         uint64_t left;
 
+        if (map->kind == SEQUENCE_TIME) {
+                left = UINT64_C(1) << map->serial_bits;
+                left -= index & (left - 1);
+                return count < left ? count : left;
+        }
         if (map->period == 0)
                 return count;
         if (index < map->first)
@@ -164,7 +286,7 @@ uint64_t sequence_map_straight(const struct sequence_map *map, uint64_t index, u
 static bool name_byte(char c)
 {
         return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-               c == '.' || c == '_' || c == '/' || c == '-';
+               c == '.' || c == '_' || c == ':' || c == '/' || c == '-';
 }
 
 bool sequence_name_valid(const char *name, size_t length)
@@ -189,4 +311,28 @@ const char *sequence_kind_name(enum sequence_kind kind)
         default:
                 return "unknown";
         }
+}
+
+/* --- kind time ---------------------------------------------------------- */
+
+uint64_t sequence_time_index(const struct sequence_params *params, uint64_t ms)
+{
+        uint64_t epoch = (uint64_t)params->epoch, limit = time_limit(params);
+
+        if (ms < epoch)
+                return 0;
+        ms -= epoch;
+        return ms > limit >> params->serial_bits ? limit : ms << params->serial_bits;
+}
+
+void sequence_time_explain(const struct sequence_params *params, int64_t id, int64_t *ret_ms,
+                           uint32_t *ret_node, uint32_t *ret_serial)
+{
+        uint64_t bits = (uint64_t)id;
+
+        *ret_serial = (uint32_t)(bits & ((UINT64_C(1) << params->serial_bits) - 1));
+        bits >>= params->serial_bits;
+        *ret_node = (uint32_t)(bits & ((UINT64_C(1) << params->node_bits) - 1));
+        bits >>= params->node_bits;
+        *ret_ms = (int64_t)bits + params->epoch;
 }

@@ -28,6 +28,24 @@
 /* The longest name, without a terminating NUL. */
 #define SEQUENCE_NAME_MAX 255
 
+/*
+ * An id of kind time is ms | node | serial, 63 bits. Its index is ms | serial:
+ * what lies between two ids of one node. At least 40 bits of ms are 34 years.
+ */
+#define SEQUENCE_NODE_BITS_MAX   16
+#define SEQUENCE_SERIAL_BITS_MAX 22
+#define SEQUENCE_TIME_BITS_MIN   40
+#define SEQUENCE_NODE_BITS       10 /* the defaults; with them ids last 69 years */
+#define SEQUENCE_SERIAL_BITS     12
+#define SEQUENCE_EPOCH           INT64_C(1577836800000) /* 2020-01-01 00:00 UTC */
+#define SEQUENCE_EPOCH_MAX       INT64_C(4102444800000) /* 2100-01-01 00:00 UTC */
+
+/* The longest hold_limit, seconds: a week. */
+#define SEQUENCE_HOLD_LIMIT_MAX UINT32_C(604800)
+
+/* The longest reservation of kind time, ms: an hour. */
+#define SEQUENCE_TIME_RESERVE_MAX UINT64_C(3600000)
+
 /* The largest fixed reservation: a power cut skips at most so many numbers. */
 #define SEQUENCE_RESERVE_MAX (UINT64_C(1) << 32)
 
@@ -37,14 +55,23 @@ enum sequence_kind {
         SEQUENCE_TIME = 3,
 };
 
-/* As an operator or programmer states them, with SQL's meaning of each. */
+/*
+ * As an operator or programmer states them: those of numbers that count have
+ * SQL's meaning. What does not apply to a kind has the value that
+ * sequence_params_complete() gives it.
+ */
 struct sequence_params {
         enum sequence_kind kind;
-        int64_t start;     /* value of the first draw, within min..max */
-        int64_t increment; /* any sign, never 0 */
-        int64_t min, max;  /* inclusive, min < max */
-        bool cycle;        /* past the last value, go on from the other end */
-        uint64_t reserve;  /* indices to reserve at a time, 0: adapt to the rate */
+        bool cycle;          /* past the last value, go on from the other end */
+        uint8_t node_bits;   /* time: width of the node, 0..SEQUENCE_NODE_BITS_MAX */
+        uint8_t serial_bits; /* time: width of the serial, 1..SEQUENCE_SERIAL_BITS_MAX */
+        uint16_t node;       /* time: this host's number, below 2^node_bits */
+        uint32_t hold_limit; /* gapless: seconds that a living holder may keep the turn, 0: any */
+        int64_t start;       /* value of the first draw, within min..max */
+        int64_t increment;   /* any sign, never 0 */
+        int64_t min, max;    /* inclusive, min < max */
+        uint64_t reserve;    /* indices (time: milliseconds) to reserve at a time, 0: adapt */
+        int64_t epoch;       /* time: instant of millisecond 0, in ms of CLOCK_REALTIME */
 };
 
 /*
@@ -53,6 +80,9 @@ struct sequence_params {
  * altered the last value before, index 0 being used up then).
  */
 struct sequence_map {
+        enum sequence_kind kind;
+        uint8_t node_bits, serial_bits; /* time */
+        uint16_t node;                  /* time */
         int64_t origin;
         int64_t increment;
         uint64_t limit;  /* number of indices there are, <= SEQUENCE_INDEX_LIMIT */
@@ -67,7 +97,8 @@ struct sequence_params sequence_params_default(void);
 /*
  * SQL's defaults for the values not given, which depend on the sign of the
  * increment: 1..INT64_MAX from min when ascending, INT64_MIN..-1 from max when
- * descending. `given_*` say which of start, min and max were stated.
+ * descending. `given_*` say which of start, min and max were stated. What does
+ * not apply to params->kind is set to what stands for that.
  */
 void sequence_params_complete(struct sequence_params *params, bool given_start, bool given_min,
                               bool given_max);
@@ -89,14 +120,23 @@ int64_t sequence_map_value(const struct sequence_map *map, uint64_t index);
 /*
  * How many of the `count` indices from `index` on (all below the limit) come
  * before the sequence wraps: a run must not straddle the wrap. `count` itself
- * for a sequence that does not cycle.
+ * for a sequence that does not cycle. Of kind time: before the next millisecond.
  */
 uint64_t sequence_map_straight(const struct sequence_map *map, uint64_t index, uint64_t count);
 
 /*
- * Is `name` a sequence name: 1 to 255 bytes of [A-Za-z0-9._/-]? `length`
+ * Is `name` a sequence name: 1 to 255 bytes of [A-Za-z0-9._:/-]? `length`
  * excludes any NUL.
  */
 bool sequence_name_valid(const char *name, size_t length);
 
 const char *sequence_kind_name(enum sequence_kind kind);
+
+/* --- kind time ---------------------------------------------------------- */
+
+/* The index at which the millisecond begins that is `ms` (CLOCK_REALTIME); 0 before the epoch. */
+uint64_t sequence_time_index(const struct sequence_params *params, uint64_t ms);
+
+/* An id taken apart; `ms` is of CLOCK_REALTIME. `id` must not be negative. */
+void sequence_time_explain(const struct sequence_params *params, int64_t id, int64_t *ret_ms,
+                           uint32_t *ret_node, uint32_t *ret_serial);

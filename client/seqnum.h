@@ -64,6 +64,13 @@ struct seqnum_run {
         uint32_t count;
 };
 
+/* An id of kind time, taken apart. */
+struct seqnum_time {
+        int64_t unix_msec; /* milliseconds since 1970-01-01 00:00 UTC */
+        uint32_t node;     /* of the host, as configured */
+        uint32_t serial;   /* within the millisecond */
+};
+
 /* Flags of seqnum_attach(). */
 #define SEQNUM_RDONLY 1u /* look, don't draw: needs read permission only */
 
@@ -99,10 +106,13 @@ int seqnum_attach(struct seqnum_client **ret, const char *shm, unsigned flags);
 struct seqnum_client *seqnum_detach(struct seqnum_client *client);
 
 /*
- * Look `name` up: 1 to 255 bytes of [A-Za-z0-9._/-]. The handle stays valid
+ * Look `name` up: 1 to 255 bytes of [A-Za-z0-9._:/-]. The handle stays valid
  * when the daemon restarts, when the sequence is altered and when the segment
- * is replaced.
+ * is replaced. A sequence that a template of the configuration allows for comes
+ * into being here, durably; for that the daemon is asked over its socket, and
+ * waited for as long as a draw would be.
  *   -ENOENT  there is no such sequence
+ *   -ETIMEDOUT  a template may allow for it, but the daemon did not answer
  *   -EINVAL  not a name
  *   -ECHILD  the client belongs to the parent of this process
  *   -EBADMSG the segment's directory, or the sequence, is damaged
@@ -117,6 +127,14 @@ struct seqnum *seqnum_close(struct seqnum *seq);
 /*
  * Draw one number. Safe against every other draw in every process and thread
  * of the host: a draw that begins after another returned gets a later number.
+ *
+ * Of a gapless sequence: seqnum_begin() and seqnum_commit(), with their errors.
+ *
+ * Of kind time: an id that is larger than every one drawn before, made of the
+ * time, the node and a serial. An id's time is at most 4 ms ahead of the clock,
+ * unless the clock was stepped back; to enter a millisecond further ahead takes
+ * a millisecond.
+ *
  *   -ETIMEDOUT   nothing reserved and the daemon did not answer in time; at
  *                most this one number is skipped
  *   -EOVERFLOW   the sequence has come to its end, for good unless its limits
@@ -137,6 +155,8 @@ int seqnum_next(struct seqnum *seq, int64_t *ret);
  *   -EOVERFLOW  fewer than `count` numbers are left; a smaller run may fit
  * A run never straddles the wrap of a cycling sequence: one that would is drawn
  * anew, and less than three times `count` numbers about the wrap are skipped.
+ * Ids of kind time in a run are of one millisecond: -ERANGE if it has fewer.
+ * A run of a gapless sequence is committed as a whole.
  */
 int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret);
 
@@ -147,6 +167,51 @@ int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret);
  * moved.
  */
 int seqnum_peek(struct seqnum *seq, int64_t *ret);
+
+/*
+ * Transactions on a gapless sequence: a number is used up only by a commit, and
+ * numbers are committed without a gap. One handle has the turn at a time, on
+ * the whole host; the others wait for it. A handle has at most one transaction;
+ * threads that want one each open a handle each.
+ *
+ * begin: take the turn; *ret is the number that a commit will use up. Until then
+ * nobody else gets it. When the process dies the turn ends, and the next in line
+ * gets the same number, within 50 ms. With hold_limit = N in the configuration a
+ * living holder loses the turn to whoever has waited N seconds for it.
+ *   -EBUSY       this handle is in a transaction already
+ *   -EOPNOTSUPP  the sequence is not gapless
+ *   -ETIMEDOUT   others had the turn for too long
+ *   and the errors of seqnum_next()
+ *
+ * commit: use the number up. Returns when the store has it: it is then not
+ * issued again, whatever fails. Commits that wait together share one sync.
+ *   -ESTALE      the turn was lost (hold_limit; the sequence was altered,
+ *                restarted or made anew meanwhile) and the number may be
+ *                somebody else's: not committed, the transaction is over
+ *   -ETIMEDOUT   the number is used up, but not confirmed by the store yet: only
+ *                if the machine lost its power now would it be issued again.
+ *                Call again to go on waiting; the turn has passed on
+ *   -EINVAL      this handle is in no transaction
+ *   and the errors of seqnum_next(), after which the transaction is over
+ *
+ * rollback: give the number back; the next in line gets it.
+ *   -EINVAL      this handle is in no transaction
+ *   -EBUSY       its commit waits for the store: too late
+ *
+ * seqnum_close() and seqnum_detach() roll back. A child of fork(2) has no part
+ * in its parent's transactions.
+ */
+int seqnum_begin(struct seqnum *seq, int64_t *ret);
+int seqnum_commit(struct seqnum *seq);
+int seqnum_rollback(struct seqnum *seq);
+
+/*
+ * Take an id of kind time apart, by the widths and epoch the sequence has now.
+ *   -EOPNOTSUPP  the sequence is not of kind time
+ *   -EINVAL      a negative number is no id
+ *   and the errors of seqnum_peek()
+ */
+int seqnum_explain(struct seqnum *seq, int64_t id, struct seqnum_time *ret);
 
 /*
  * Bound every wait of this client's draws from now on, in microseconds of

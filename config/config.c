@@ -311,7 +311,7 @@ static int check_name(struct loader *loader, const char *name, unsigned line)
         if (!sequence_name_valid(name, length))
                 return complain(loader, line,
                                 "[sequence %s] has a character that no name has; "
-                                "use A-Z a-z 0-9 . _ / -",
+                                "use A-Z a-z 0-9 . _ : / -",
                                 name);
         r = name_note(loader, name, line, &first);
         if (r < 0)

@@ -506,8 +506,14 @@ static void fill_slot(struct segment *segment, const struct slot_setup *setup, u
         window->increment = setup->params.increment;
         window->min = setup->params.min;
         window->max = setup->params.max;
-        window->kind = setup->params.kind;
+        window->kind = (uint8_t)setup->params.kind;
         window->cycle = setup->params.cycle;
+        window->node_bits = setup->params.node_bits;
+        window->serial_bits = setup->params.serial_bits;
+        window->node = setup->params.node;
+        window->hold_limit = setup->params.hold_limit;
+        window->epoch = setup->params.epoch;
+        (void)sem_init(&cell->turn, 1, 1); /* fails for a value too large alone: sem_init(3) */
         cell_thaw(&cell->next, setup->position);
         window_publish_low(&window->low, UINT64_MAX);
         window_publish(&window->floor, setup->position);

@@ -441,16 +441,16 @@ static void test_sequence_names(void **state)
                    "1: the section names no sequence; use [sequence NAME]\n"
                    "2: the section names no sequence; use [sequence NAME]\n"
                    "3: [sequence a b] has a character that no name has; "
-                   "use A-Z a-z 0-9 . _ / -\n"
+                   "use A-Z a-z 0-9 . _ : / -\n"
                    "4: [sequence \xc3\xa4] has a character that no name has; "
-                   "use A-Z a-z 0-9 . _ / -\n"
+                   "use A-Z a-z 0-9 . _ : / -\n"
                    "5: [sequence invoice/*] is a template, which is not served by this version; "
                    "give each sequence a section\n"
                    "6: kind = gapless is not served by this version; use counter\n"
                    "7: [sequence *] is a template, which is not served by this version; "
                    "give each sequence a section\n"
                    "8: [sequence a;b] has a character that no name has; "
-                   "use A-Z a-z 0-9 . _ / -\n");
+                   "use A-Z a-z 0-9 . _ : / -\n");
 }
 
 static void test_duplicates(void **state)
@@ -707,7 +707,7 @@ static void test_too_many_sequences(void **state)
         assert_bad("[service]\nmax_sequences = 1\n[sequence a]\n[sequence a]\n[sequence b c]\n",
                    "4: [sequence a] was begun at line 3; put all its keys there\n"
                    "5: [sequence b c] has a character that no name has; "
-                   "use A-Z a-z 0-9 . _ / -\n");
+                   "use A-Z a-z 0-9 . _ : / -\n");
         assert_bad("[service]\nmax_sequences = 1\nmax_sequences = 1x\n"
                    "[sequence a]\n[sequence b]\n",
                    "3: max_sequences was given at line 2; give it once\n"

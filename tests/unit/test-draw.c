@@ -142,7 +142,7 @@ static void test_runs(void **state)
 
 static void test_open(void **state)
 {
-        static const char *const bad[] = {"", "a b", "a:b", "\xc3\xa4", "a\n", "*"};
+        static const char *const bad[] = {"", "a b", "a;b", "\xc3\xa4", "a\n", "*"};
         struct unit *unit = *state;
         char name[SEQUENCE_NAME_MAX + 2];
         struct seqnum *seq = NULL;
