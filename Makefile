@@ -23,7 +23,10 @@ bindir ?= $(PREFIX)/bin
 sbindir ?= $(PREFIX)/sbin
 libdir ?= $(PREFIX)/lib
 includedir ?= $(PREFIX)/include
+datadir ?= $(PREFIX)/share
 mandir ?= $(PREFIX)/share/man
+# Where bash-completion looks, in /usr and in /usr/local.
+completionsdir ?= $(datadir)/bash-completion/completions
 sysconfdir ?= /etc
 # systemd's own directories with PREFIX=/usr. Else those below PREFIX, never those in
 # /etc: they are the administrator's, who may have a unit of the same name there.
@@ -50,8 +53,9 @@ DEPS_BUILD := gcc libc6-dev make pkg-config libsystemd-dev libinih-dev libsqlite
 #   spin                   the model of the draw protocol
 #   procps util-linux      what test scripts call
 #   jq strace              to look at what is printed, and at system calls
+#   prometheus             promtool, which checks what `seqnum metrics` prints
 #   clang clang-tidy clang-format cppcheck shellcheck mandoc    make lint
-DEPS_CHECK := libcmocka-dev g++ spin procps util-linux jq strace
+DEPS_CHECK := libcmocka-dev g++ spin procps util-linux jq strace prometheus
 DEPS_LINT := clang clang-tidy clang-format cppcheck shellcheck mandoc
 
 # ---------------------------------------------------------------- flags
@@ -287,6 +291,7 @@ lint-cppcheck:
 		-Iclient -Iconfig -Idaemon client config daemon
 
 lint-shell:
+	shellcheck -s bash client/seqnum.bash
 	shellcheck $(wildcard $(SHELL_FILES))
 
 lint-man:
@@ -306,7 +311,8 @@ deps: ## install what building and testing needs (Debian)
 install: all ## install to $(DESTDIR)$(PREFIX)
 	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(libdir)/pkgconfig \
 		$(DESTDIR)$(includedir) $(DESTDIR)$(unitdir) $(DESTDIR)$(sysusersdir) \
-		$(DESTDIR)$(sysconfdir)/seqnumd $(addprefix $(DESTDIR)$(mandir)/man,1 3 5 8)
+		$(DESTDIR)$(sysconfdir)/seqnumd $(addprefix $(DESTDIR)$(mandir)/man,1 3 5 8) \
+		$(DESTDIR)$(completionsdir)
 	$(INSTALL) -m 755 $(BUILD)/seqnum $(DESTDIR)$(bindir)/
 	$(INSTALL) -m 755 $(BUILD)/seqnumd $(DESTDIR)$(sbindir)/
 	$(INSTALL) -m 644 $(BUILD)/$(LIBRARY_FULL) $(BUILD)/libseqnum.a $(DESTDIR)$(libdir)/
@@ -320,6 +326,7 @@ install: all ## install to $(DESTDIR)$(PREFIX)
 	$(INSTALL) -m 644 $(MAN3) $(DESTDIR)$(mandir)/man3/
 	$(INSTALL) -m 644 $(MAN5) $(DESTDIR)$(mandir)/man5/
 	$(INSTALL) -m 644 $(MAN8) $(DESTDIR)$(mandir)/man8/
+	$(INSTALL) -m 644 client/seqnum.bash $(DESTDIR)$(completionsdir)/seqnum
 	[ -e $(DESTDIR)$(sysconfdir)/seqnumd/seqnumd.ini ] || \
 		$(INSTALL) -m 644 config/seqnumd.ini $(DESTDIR)$(sysconfdir)/seqnumd/
 
@@ -328,7 +335,7 @@ uninstall: ## remove what install put there, but for the configuration
 		$(addprefix $(DESTDIR)$(libdir)/,$(LIBRARY) $(SONAME) $(LIBRARY_FULL) libseqnum.a) \
 		$(DESTDIR)$(libdir)/pkgconfig/seqnum.pc $(DESTDIR)$(includedir)/seqnum.h \
 		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS))) \
-		$(DESTDIR)$(sysusersdir)/seqnumd.conf \
+		$(DESTDIR)$(sysusersdir)/seqnumd.conf $(DESTDIR)$(completionsdir)/seqnum \
 		$(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(MAN1))) \
 		$(addprefix $(DESTDIR)$(mandir)/man3/,$(notdir $(MAN3))) \
 		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(MAN5))) \

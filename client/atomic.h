@@ -115,6 +115,16 @@ static inline bool owner_change(_Atomic(uint64_t) *owner, uint64_t from, uint64_
                                                        memory_order_acquire);
 }
 
+/*
+ * Of a handle's transaction, in the process's own memory: begin a call in phase
+ * `from`. Acquire: pairs with the publish_u32() by which the last call ended.
+ */
+static inline bool phase_change(_Atomic(uint32_t) *phase, uint32_t from, uint32_t to)
+{
+        return atomic_compare_exchange_strong_explicit(phase, &from, to, memory_order_acquire,
+                                                       memory_order_relaxed);
+}
+
 /* --- the window: written by the daemon alone --------------------------- */
 
 /*

@@ -2,7 +2,9 @@
 
 /*
  * The command line, taken apart by a table of options. getopt_long(3) does the
- * work; the messages are ours, so that all of the command's errors read alike.
+ * work of reading options, word by word; names are told apart here, so that a
+ * negative number is one. The messages are ours, so that all of the command's
+ * errors read alike.
  */
 
 #include <errno.h>
@@ -10,6 +12,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "similar.h"
 
 enum {
         OPTIONS_MAX = 16,
@@ -26,14 +29,12 @@ static bool key_is_letter(int key)
         return key > ' ';
 }
 
-static void getopt_tables_make(struct getopt_tables *tables, const struct cli_option *options,
-                               bool leading)
+static void getopt_tables_make(struct getopt_tables *tables, const struct cli_option *options)
 {
         char *letter = tables->letters;
         struct option *name = tables->names;
 
-        if (leading)
-                *letter++ = '+';
+        *letter++ = '+'; /* words stay where they are */
         *letter++ = ':'; /* a missing argument is told from an unknown option */
         for (int i = 0; i < OPTIONS_MAX && options[i].key; i++) {
                 int has_argument = options[i].argument ? required_argument : no_argument;
@@ -55,11 +56,23 @@ static const struct cli_option *option_of(const struct cli_option *options, int 
         return NULL;
 }
 
+/* "--jsno=x": the option that was meant, NULL for none. */
+static const char *option_meant(const struct cli_option *options, const char *word)
+{
+        size_t dashes = strspn(word, "-");
+        struct similar similar = similar_to(word + dashes, strcspn(word + dashes, "="));
+
+        for (; dashes == 2 && options->key; options++)
+                similar_try(&similar, options->name, strlen(options->name));
+        return similar.found;
+}
+
 /* What getopt stumbled over: `what` is '?' or ':', the word the one it read last. */
 static void complain_of_option(const struct cli_option *options, const char *verb, int what,
                                const char *word)
 {
         const struct cli_option *option = option_of(options, optopt);
+        const char *meant = option_meant(options, word);
         const char *space = verb ? " " : "";
 
         verb = verb ? verb : "";
@@ -71,29 +84,65 @@ static void complain_of_option(const struct cli_option *options, const char *ver
                              verb);
         else if (optopt)
                 cli_complain("unknown option '-%c': see 'seqnum%s%s --help'", optopt, space, verb);
+        else if (meant)
+                cli_complain("unknown option '%s': did you mean '--%s'?", word, meant);
         else
                 cli_complain("unknown option '%s': see 'seqnum%s%s --help'", word, space, verb);
+}
+
+/* Is `word` a name? Also a negative number, which no option looks like. */
+static bool word_is_name(const char *word)
+{
+        if (word[0] != '-' || word[1] == '\0')
+                return true;
+        return word[1 + strspn(word + 1, "0123456789")] == '\0';
+}
+
+/* Read one option, or what getopt takes for the end of them. Its key, 0 for the end, -EINVAL. */
+static int read_option(struct cli_args *args, const struct cli_option *options, const char *verb,
+                       const struct getopt_tables *tables, int argc, char **argv)
+{
+        int key = getopt_long(argc, argv, tables->letters, tables->names, NULL);
+
+        if (key == -1)
+                return 0;
+        if (key == '?' || key == ':') {
+                complain_of_option(options, verb, key, argv[optind - 1]);
+                return -EINVAL;
+        }
+        args->values[key] = optarg ? optarg : "";
+        return key;
 }
 
 int cli_args_parse(struct cli_args *ret, const struct cli_option *options, const char *verb,
                    bool leading, int argc, char **argv)
 {
         struct getopt_tables tables = {0};
-        int key;
+        int n = 0, key = 1, before = 0;
 
         *ret = (struct cli_args){0};
-        getopt_tables_make(&tables, options, leading);
+        getopt_tables_make(&tables, options);
         opterr = 0;
-        optind = 0; /* GNU: begin anew */
-        while ((key = getopt_long(argc, argv, tables.letters, tables.names, NULL)) != -1) {
-                if (key == '?' || key == ':') {
-                        complain_of_option(options, verb, key, argv[optind - 1]);
-                        return -EINVAL;
+        optind = 0; /* GNU: begin anew, which sets it to 1 */
+        (void)getopt_long(1, argv, tables.letters, tables.names, NULL);
+        while (key > 0) {
+                /* Between two words: names are put together at the front. */
+                while (optind != before && optind < argc && word_is_name(argv[optind])) {
+                        if (leading)
+                                break;
+                        argv[1 + n++] = argv[optind++];
                 }
-                ret->values[key] = optarg ? optarg : "";
+                before = optind;
+                key = read_option(ret, options, verb, &tables, argc, argv);
         }
-        ret->names = argv + optind;
-        ret->n_names = argc - optind;
+        if (key < 0)
+                return key;
+        ret->n_leading = n; /* the rest is behind "--" */
+        while (optind < argc)
+                argv[1 + n++] = argv[optind++];
+        argv[1 + n] = NULL; /* a command among them is executed */
+        ret->names = argv + 1;
+        ret->n_names = n;
         return 0;
 }
 
@@ -126,6 +175,17 @@ int cli_parse_count(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
         if (value < min || value > max)
                 return -EINVAL;
         *ret = value;
+        return 0;
+}
+
+int cli_parse_integer(const char *text, int64_t *ret)
+{
+        bool negative = text[0] == '-';
+        uint64_t magnitude;
+
+        if (cli_parse_count(text + negative, 0, (uint64_t)INT64_MAX + negative, &magnitude) < 0)
+                return -EINVAL;
+        *ret = (int64_t)(negative ? 0 - magnitude : magnitude);
         return 0;
 }
 

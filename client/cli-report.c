@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #include "cli.h"
-#include "params.h"
+#include "directory.h"
+#include "handle.h"
+#include "similar.h"
 
 /* --- errors -------------------------------------------------------------- */
 
@@ -30,6 +32,11 @@ static const struct {
         {ENOEXEC, CLI_DATA, "use a seqnum built for the C library that seqnumd uses"},
         {ENXIO, CLI_UNAVAILABLE, "start seqnumd, or name its segment with -s or $SEQNUM_SHM"},
         {EAGAIN, CLI_UNAVAILABLE, NULL},
+        {EOPNOTSUPP, CLI_NO, "'seqnum info' shows its kind"},
+        {ESTALE, CLI_TRY_AGAIN, NULL},
+        {EREMOTEIO, CLI_UNAVAILABLE, NULL},
+        {ENOTRECOVERABLE, CLI_UNAVAILABLE, "'seqnum info' shows where it is now"},
+        {ENOSPC, CLI_NO, "'seqnum status' shows how many"},
         {ETIMEDOUT, CLI_TRY_AGAIN, "'seqnum status' tells; -t waits longer"},
         {EACCES, CLI_NOT_PERMITTED, "'seqnum status' shows the group"},
         {EPERM, CLI_NOT_PERMITTED,
@@ -91,28 +98,68 @@ int cli_attach(const struct cli *cli, unsigned flags, struct seqnum_client **ret
         return 0;
 }
 
+/* Give up looking for what is meant after so many names: a complaint must not take long. */
+#define NAMES_TRIED_MAX 100000
+
+struct guess {
+        struct similar similar;
+        size_t tried;
+};
+
+static int guess_try(const struct mapping *mapping, const char *name, size_t length, uint32_t slot,
+                     void *userdata)
+{
+        struct guess *guess = userdata;
+
+        (void)mapping;
+        (void)slot;
+        if (sequence_name_valid(name, length))
+                similar_try(&guess->similar, name, length);
+        return ++guess->tried == NAMES_TRIED_MAX;
+}
+
+int cli_no_sequence(const struct mapping *mapping, const char *name)
+{
+        struct guess guess = {.similar = similar_to(name, strlen(name))};
+
+        (void)directory_each(mapping, guess_try, &guess);
+        if (guess.similar.found)
+                cli_complain("no such sequence '%s': did you mean '%.*s'?", name,
+                             (int)guess.similar.found_length, guess.similar.found);
+        else
+                cli_complain("no such sequence '%s' (%s)", name, cli_hint(-ENOENT));
+        return CLI_NO;
+}
+
+int cli_check_name(const char *name)
+{
+        if (sequence_name_valid(name, strlen(name)))
+                return 0;
+        cli_complain("'%s' is no name of a sequence: give 1 to %d characters of "
+                     "letters, digits and . _ : / -",
+                     name, SEQUENCE_NAME_MAX);
+        return CLI_USAGE;
+}
+
 int cli_open(const struct cli *cli, unsigned flags, const char *name,
              struct seqnum_client **ret_client, struct seqnum **ret)
 {
         struct seqnum_client *client = NULL;
         int r;
 
-        if (!sequence_name_valid(name, strlen(name))) {
-                cli_complain("'%s' is no name of a sequence: give 1 to %d characters of "
-                             "letters, digits and . _ : / -",
-                             name, SEQUENCE_NAME_MAX);
-                return CLI_USAGE;
-        }
-        r = cli_attach(cli, flags, &client);
-        if (r != 0)
+        r = cli_check_name(name);
+        if (r == 0)
+                r = cli_attach(cli, flags, &client);
+        if (r != 0 || !client)
                 return r;
         r = seqnum_open(ret, client, name);
-        if (r < 0) {
-                seqnum_detach(client);
-                return cli_fail("opening", name, r);
+        if (r == 0) {
+                *ret_client = client;
+                return 0;
         }
-        *ret_client = client;
-        return 0;
+        r = r == -ENOENT ? cli_no_sequence(client->mappings, name) : cli_fail("opening", name, r);
+        seqnum_detach(client);
+        return r;
 }
 
 int cli_output_done(int status)

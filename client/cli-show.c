@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 
-/*
- * The verbs that show sequences: list and info.
- *
- * What they show is read word by word from memory that others are changing,
- * so figures of a busy sequence belong to almost, not exactly, one moment.
- */
+/* The verbs that show sequences: list and info. */
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "atomic.h"
 #include "cli.h"
-#include "directory.h"
 #include "handle.h"
 
 const struct cli_option cli_list_options[] = {
@@ -30,38 +23,9 @@ const struct cli_option cli_info_options[] = {
         {0},
 };
 
-/* --- what is known of one sequence --------------------------------------- */
+/* --- words ------------------------------------------------------------------ */
 
-/* Of one window and cell, read once. */
-struct snapshot {
-        const char *name;
-        const struct view *view;
-        uint64_t next, ceiling, low, floor; /* indices */
-        uint64_t ahead;                     /* reserved and not drawn */
-        enum window_state state;
-};
-
-static uint64_t at_most(uint64_t value, uint64_t limit)
-{
-        return value < limit ? value : limit;
-}
-
-static struct snapshot snapshot_take(struct seqnum *seq)
-{
-        const struct view *view = see_pointer(&seq->view);
-        struct snapshot s = {.name = seq->name, .view = view};
-
-        s.state = see_u32(&view->window->state);
-        s.ceiling = at_most(window_look(&view->window->ceiling), view->map.limit);
-        s.floor = window_look(&view->window->floor);
-        s.low = window_look_low(&view->window->low);
-        /* Claims that wait, or that went past the end, are not numbers drawn. */
-        s.next = at_most(view_next_index(view), view->map.limit);
-        s.ahead = s.ceiling > s.next ? s.ceiling - s.next : 0;
-        return s;
-}
-
-static const char *state_word(enum window_state state)
+static const char *state_word(unsigned state)
 {
         switch (state) {
         case WINDOW_PENDING:
@@ -72,13 +36,92 @@ static const char *state_word(enum window_state state)
                 return "frozen";
         case WINDOW_RETIRED:
                 return "retired";
+        default:
+                return "unknown";
         }
-        return "unknown";
 }
+
+const char *cli_time_text(int64_t unix_msec, bool local, char text[static CLI_TIME_SIZE])
+{
+        int64_t msec = unix_msec % 1000 < 0 ? unix_msec % 1000 + 1000 : unix_msec % 1000;
+        time_t seconds = (time_t)((unix_msec - msec) / 1000);
+        struct tm tm = {0};
+        char day[24] = "", zone[8] = "Z";
+
+        if (!(local ? localtime_r(&seconds, &tm) : gmtime_r(&seconds, &tm)) ||
+            strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm) == 0) {
+                (void)snprintf(text, CLI_TIME_SIZE, "beyond the calendar");
+                return text;
+        }
+        if (local && strftime(zone, sizeof(zone), "%z", &tm) == 5)
+                (void)snprintf(zone + 3, sizeof(zone) - 3, ":%02ld", labs(tm.tm_gmtoff) / 60 % 60);
+        (void)snprintf(text, CLI_TIME_SIZE, "%s.%03d%s", day, (int)msec, zone);
+        return text;
+}
+
+/* --- facts ------------------------------------------------------------------ */
 
 static bool at_end(const struct snapshot *s)
 {
-        return s->next >= s->view->map.limit;
+        return s->left == 0;
+}
+
+/* Of numbers that count. */
+static void add_numbers(struct facts *facts, const struct window *window)
+{
+        facts_integer(facts, "start", window->start);
+        facts_integer(facts, "increment", window->increment);
+        facts_integer(facts, "min", window->min);
+        facts_integer(facts, "max", window->max);
+        facts_bool(facts, "cycle", window->cycle != 0);
+}
+
+static void add_turn(struct facts *facts, const struct snapshot *s)
+{
+        facts_unsigned(facts, "hold_limit", s->view->window->hold_limit);
+        facts_bool(facts, "turn_held", s->turn_held);
+        if (s->turn_held)
+                facts_bool(facts, "holder_alive", s->holder_alive);
+        else
+                facts_none(facts, "holder_alive");
+        facts_unsigned(facts, "turns", s->turns);
+}
+
+/* The id before the next one: the last that was drawn, or skipped. */
+static void add_last_id(struct facts *facts, const struct snapshot *s)
+{
+        const struct window *window = s->view->window;
+        struct sequence_params params = {
+                .node_bits = window->node_bits,
+                .serial_bits = window->serial_bits,
+                .epoch = window->epoch,
+        };
+        uint32_t node, serial;
+        char text[CLI_TIME_SIZE];
+        int64_t id, msec;
+
+        if (s->next == 0) {
+                facts_none(facts, "last_id");
+                facts_none(facts, "last_time");
+                return;
+        }
+        id = sequence_map_value(&s->view->map, s->next - 1);
+        sequence_time_explain(&params, id, &msec, &node, &serial);
+        facts_integer(facts, "last_id", id);
+        facts_string(facts, "last_time", cli_time_text(msec, false, text));
+}
+
+static void add_time(struct facts *facts, const struct snapshot *s)
+{
+        const struct window *window = s->view->window;
+        char text[CLI_TIME_SIZE];
+
+        facts_integer(facts, "epoch", window->epoch);
+        facts_string(facts, "epoch_time", cli_time_text(window->epoch, false, text));
+        facts_unsigned(facts, "node", window->node);
+        facts_unsigned(facts, "node_bits", window->node_bits);
+        facts_unsigned(facts, "serial_bits", window->serial_bits);
+        add_last_id(facts, s);
 }
 
 static struct facts snapshot_facts(const struct snapshot *s)
@@ -87,12 +130,11 @@ static struct facts snapshot_facts(const struct snapshot *s)
         struct facts facts = facts_new();
 
         facts_string(&facts, "sequence", s->name);
-        facts_string(&facts, "kind", sequence_kind_name((enum sequence_kind)window->kind));
-        facts_integer(&facts, "start", window->start);
-        facts_integer(&facts, "increment", window->increment);
-        facts_integer(&facts, "min", window->min);
-        facts_integer(&facts, "max", window->max);
-        facts_bool(&facts, "cycle", window->cycle != 0);
+        facts_string(&facts, "kind", sequence_kind_name(s->kind));
+        if (s->kind == SEQUENCE_TIME)
+                add_time(&facts, s);
+        else
+                add_numbers(&facts, window);
         if (at_end(s))
                 facts_none(&facts, "next");
         else
@@ -103,15 +145,19 @@ static struct facts snapshot_facts(const struct snapshot *s)
         facts_unsigned(&facts, "low_mark", s->low);
         facts_unsigned(&facts, "floor", s->floor);
         facts_string(&facts, "state", state_word(s->state));
-        facts_unsigned(&facts, "refills", count_read(&window->refills));
-        facts_unsigned(&facts, "waits", count_read(&s->view->mapping->cells[s->view->slot].waits));
+        if (s->kind == SEQUENCE_GAPLESS)
+                add_turn(&facts, s);
+        facts_unsigned(&facts, "refills", s->refills);
+        facts_unsigned(&facts, "waits", s->waits);
         facts_unsigned(&facts, "slot", s->view->slot);
         facts_unsigned(&facts, "id", window->id);
         facts_unsigned(&facts, "generation", window->generation);
         return facts;
 }
 
-int cli_info(const struct cli *cli, const struct cli_args *args)
+/* --- info ------------------------------------------------------------------- */
+
+int cli_show(const struct cli *cli, const char *name, bool json)
 {
         struct facts facts __attribute__((cleanup(facts_free))) = {0};
         struct seqnum_client *client;
@@ -119,202 +165,101 @@ int cli_info(const struct cli *cli, const struct cli_args *args)
         struct seqnum *seq;
         int r;
 
-        r = cli_open(cli, SEQNUM_RDONLY, args->names[0], &client, &seq);
+        r = cli_open(cli, SEQNUM_RDONLY, name, &client, &seq);
         if (r != 0)
                 return r;
         snapshot = snapshot_take(seq);
         facts = snapshot_facts(&snapshot);
-        r = facts_print(&facts, args->values[CLI_KEY_JSON] != NULL);
+        r = facts_print(&facts, json);
         seqnum_detach(client);
         return r;
 }
 
-/* --- all names ------------------------------------------------------------ */
-
-struct names {
-        char **items; /* owned, NUL-terminated */
-        size_t n_items, size;
-};
-
-static void names_free(struct names *names)
+int cli_info(const struct cli *cli, const struct cli_args *args)
 {
-        for (size_t i = 0; i < names->n_items; i++)
-                free(names->items[i]);
-        free(names->items);
+        return cli_show(cli, args->names[0], args->values[CLI_KEY_JSON] != NULL);
 }
 
-static int names_add(const struct mapping *mapping, const char *name, size_t length, uint32_t slot,
-                     void *userdata)
+/* --- list ------------------------------------------------------------------- */
+
+static int table_begin(size_t n, size_t width, void *userdata)
 {
-        struct names *names = userdata;
+        size_t *name_width = userdata;
 
-        (void)mapping;
-        (void)slot;
-        if (!sequence_name_valid(name, length))
-                return -EBADMSG;
-        if (names->n_items == names->size) {
-                size_t size = names->size ? 2 * names->size : 64;
-                char **items = reallocarray(names->items, size, sizeof(*items));
-
-                if (!items)
-                        return -ENOMEM;
-                names->items = items;
-                names->size = size;
-        }
-        names->items[names->n_items] = strndup(name, length);
-        if (!names->items[names->n_items])
-                return -ENOMEM;
-        names->n_items++;
-        return 0;
-}
-
-static int by_name(const void *a, const void *b)
-{
-        return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* A sequence being altered may have two slots for a moment; it is one name. */
-static void names_sort(struct names *names)
-{
-        size_t kept = 0;
-
-        if (names->n_items == 0)
-                return;
-        qsort(names->items, names->n_items, sizeof(*names->items), by_name);
-        for (size_t i = 1; i < names->n_items; i++) {
-                if (strcmp(names->items[kept], names->items[i]) == 0)
-                        free(names->items[i]);
-                else
-                        names->items[++kept] = names->items[i];
-        }
-        names->n_items = kept + 1;
-}
-
-static int names_of(struct seqnum_client *client, struct names *ret)
-{
-        int r;
-
-        r = directory_each(client->mappings, names_add, ret);
-        if (r == 0)
-                names_sort(ret);
-        return r;
-}
-
-/* --- list ------------------------------------------------------------------ */
-
-/* How a list is printed: what comes first, each sequence, what comes last. */
-struct list_style {
-        void (*begin)(const struct names *names);
-        int (*row)(const struct snapshot *snapshot, bool first, int name_width);
-        void (*end)(void);
-};
-
-static int name_width(const struct names *names)
-{
-        size_t width = strlen("NAME");
-
-        for (size_t i = 0; i < names->n_items; i++)
-                if (strlen(names->items[i]) > width)
-                        width = strlen(names->items[i]);
-        return (int)width;
-}
-
-static void table_begin(const struct names *names)
-{
-        printf("%-*s %-8s %20s %12s %8s %8s %s\n", name_width(names), "NAME", "KIND", "NEXT",
+        (void)n;
+        *name_width = width > strlen("NAME") ? width : strlen("NAME");
+        printf("%-*s %-8s %20s %12s %8s %8s %s\n", (int)*name_width, "NAME", "KIND", "NEXT",
                "RESERVED", "REFILLS", "WAITS", "STATE");
+        return CLI_OK;
 }
 
-static int table_row(const struct snapshot *s, bool first, int width)
+/* A turn that is held is more to know than that the window is open. */
+static const char *state_of(const struct snapshot *s)
 {
-        const struct window *window = s->view->window;
+        if (s->state == WINDOW_OPEN && s->turn_held)
+                return s->holder_alive ? "held" : "held by a dead process";
+        return state_word(s->state);
+}
+
+static int table_row(const struct snapshot *s, void *userdata)
+{
+        const size_t *name_width = userdata;
         char next[24] = "(end)";
 
-        (void)first;
         if (!at_end(s))
                 (void)snprintf(next, sizeof(next), "%" PRId64,
                                sequence_map_value(&s->view->map, s->next));
-        printf("%-*s %-8s %20s %12" PRIu64 " %8" PRIu64 " %8" PRIu64 " %s\n", width, s->name,
-               sequence_kind_name((enum sequence_kind)window->kind), next, s->ahead,
-               count_read(&window->refills),
-               count_read(&s->view->mapping->cells[s->view->slot].waits), state_word(s->state));
+        printf("%-*s %-8s %20s %12" PRIu64 " %8" PRIu64 " %8" PRIu64 " %s\n", (int)*name_width,
+               s->name, sequence_kind_name(s->kind), next, s->ahead, s->refills, s->waits,
+               state_of(s));
         return CLI_OK;
 }
 
-static void table_end(void)
-{
-}
-
-static void json_begin(const struct names *names)
-{
-        (void)names;
-        (void)putchar('[');
-}
-
-static int json_row(const struct snapshot *s, bool first, int width)
+static int json_row(const struct snapshot *s, void *userdata)
 {
         struct facts facts __attribute__((cleanup(facts_free))) = snapshot_facts(s);
+        bool *first = userdata;
 
-        (void)width;
-        (void)fputs(first ? "\n" : ",\n", stdout);
+        (void)fputs(*first ? "\n" : ",\n", stdout);
+        *first = false;
         return facts_print(&facts, true);
 }
 
-static void json_end(void)
+static int print_table(struct seqnum_client *client)
 {
-        puts("]");
+        size_t name_width;
+        const struct snapshot_visitor visitor = {table_begin, table_row, &name_width};
+
+        return snapshot_all(client, &visitor);
 }
 
-static const struct list_style table_style = {table_begin, table_row, table_end};
-static const struct list_style json_style = {json_begin, json_row, json_end};
-
-/* Print each name's sequence; those dropped since the names were read are left out. */
-static int list_print(struct seqnum_client *client, const struct names *names,
-                      const struct list_style *style)
+static int print_json(struct seqnum_client *client)
 {
-        int width = name_width(names);
-        struct snapshot snapshot;
-        struct seqnum *seq;
         bool first = true;
+        const struct snapshot_visitor visitor = {NULL, json_row, &first};
         int r;
 
-        style->begin(names);
-        for (size_t i = 0; i < names->n_items && !ferror(stdout); i++) {
-                r = seqnum_open(&seq, client, names->items[i]);
-                if (r == -ENOENT)
-                        continue;
-                if (r < 0)
-                        return cli_fail("opening", names->items[i], r);
-                snapshot = snapshot_take(seq);
-                r = style->row(&snapshot, first, width);
-                seqnum_close(seq);
-                if (r != CLI_OK)
-                        return r;
-                first = false;
-        }
-        style->end();
-        return CLI_OK;
+        (void)putchar('[');
+        r = snapshot_all(client, &visitor);
+        if (r == CLI_OK)
+                puts("]");
+        return r;
 }
 
 int cli_list(const struct cli *cli, const struct cli_args *args)
 {
-        struct names names __attribute__((cleanup(names_free))) = {0};
         struct seqnum_client *client;
         int r;
 
         r = cli_attach(cli, SEQNUM_RDONLY, &client);
         if (r != 0)
                 return r;
-        r = names_of(client, &names);
-        if (r < 0)
-                r = cli_fail("listing", cli->shm, r);
-        else if (args->values[CLI_KEY_JSON])
-                r = list_print(client, &names, &json_style);
+        if (args->values[CLI_KEY_JSON])
+                r = print_json(client);
         else if (args->values['l'])
-                r = list_print(client, &names, &table_style);
+                r = print_table(client);
         else
-                for (size_t i = 0; i < names.n_items; i++)
-                        puts(names.items[i]);
+                r = snapshot_names(client);
         seqnum_detach(client);
         return r;
 }

@@ -192,6 +192,10 @@ static void add_segment(struct facts *facts, const struct mapping *mapping, bool
         facts_unsigned(facts, "max_sequences", header->max_sequences);
         facts_unsigned(facts, "slots_used", see_u32(&header->slots_used));
         facts_unsigned(facts, "slots", header->n_slots);
+        facts_unsigned(facts, "templates", see_u32(&header->n_templates));
+        facts_unsigned(facts, "clients", see_u32(&header->n_clients));
+        facts_unsigned(facts, "commits", count_read(&header->commits));
+        facts_unsigned(facts, "commit_failures", count_read(&header->failures));
         add_text(facts, "socket", header->socket, sizeof(header->socket));
         add_text(facts, "boot_id", header->boot_id, sizeof(header->boot_id));
         add_instance(facts, header->instance_id);

@@ -8,24 +8,65 @@
 #include "cli.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "attach.h"
+#include "similar.h"
+
+#define NAME_HELP "  NAME        a sequence, by its name\n"
+#define KEYS_HELP                                                                                  \
+        "  KEY=VALUE   as in seqnumd.ini(5): kind, start, increment, min, max, cycle, reserve,\n"  \
+        "              hold_limit, epoch, node, node_bits, serial_bits\n"
 
 static const struct cli_verb verbs[] = {
-        {"next", "NAME", "draw numbers and print them", 1, 1, cli_next_options, cli_next},
-        {"peek", "NAME", "print what the next draw would get", 1, 1, cli_peek_options, cli_peek},
-        {"list", "", "list the sequences", 0, 0, cli_list_options, cli_list},
-        {"info", "NAME", "show all that is known of a sequence", 1, 1, cli_info_options, cli_info},
-        {"status", "", "show the state of the service", 0, 0, cli_status_options, cli_status},
+        {"next", "NAME", "draw numbers and print them", 1, 1, cli_next_options, cli_next, NAME_HELP,
+         "  seqnum next -f 'INV-%06d' invoices\n"},
+        {"peek", "NAME", "print what the next draw would get", 1, 1, cli_peek_options, cli_peek,
+         NAME_HELP, "  seqnum peek orders\n"},
+        {"hold", "NAME -- COMMAND [ARGUMENT ...]", "hold a number while a command runs", 2, INT_MAX,
+         cli_hold_options, cli_hold,
+         "  NAME        a gapless sequence, by its name\n"
+         "  COMMAND     gets the number in $SEQNUM; it is used up if COMMAND exits with 0,\n"
+         "              and given back otherwise\n",
+         "  seqnum hold invoices -- sh -c 'print-invoice --number \"$SEQNUM\"'\n"},
+        {"list", "", "list the sequences", 0, 0, cli_list_options, cli_list, "",
+         "  seqnum list --long\n"},
+        {"info", "NAME", "show all that is known of a sequence", 1, 1, cli_info_options, cli_info,
+         NAME_HELP, "  seqnum info orders\n"},
+        {"explain", "NAME ID", "take an id of kind time apart", 2, 2, cli_explain_options,
+         cli_explain,
+         "  NAME        a sequence of kind time, by its name\n"
+         "  ID          a number drawn from it\n",
+         "  seqnum explain events 911891132433051665\n"},
+        {"create", "NAME [KEY=VALUE ...]", "make a sequence", 1, CLI_KEYS_MAX + 1,
+         cli_admin_options, cli_create,
+         "  NAME        of the new sequence: 1 to 255 letters, digits and . _ : / -\n" KEYS_HELP,
+         "  seqnum create invoices kind=gapless start=1000\n"},
+        {"alter", "NAME KEY=VALUE ...", "change a sequence, which goes on where it is", 2,
+         CLI_KEYS_MAX + 1, cli_admin_options, cli_alter, NAME_HELP KEYS_HELP,
+         "  seqnum alter orders max=999999 cycle=yes\n"},
+        {"restart", "NAME [VALUE]", "let a sequence go on at its start, or at a value", 1, 2,
+         cli_admin_options, cli_restart,
+         NAME_HELP "  VALUE       the next number; its start, if there is none\n",
+         "  seqnum restart orders 5000\n"},
+        {"drop", "NAME ...", "remove sequences for good", 1, INT_MAX, cli_admin_options, cli_drop,
+         NAME_HELP, "  seqnum drop orders-2025 orders-2024\n"},
+        {"status", "", "show the state of the service", 0, 0, cli_status_options, cli_status, "",
+         "  until seqnum status > /dev/null 2>&1; do sleep 0.1; done\n"},
+        {"metrics", "", "print figures for Prometheus", 0, 0, cli_metrics_options, cli_metrics, "",
+         "  seqnum metrics > /var/lib/node_exporter/seqnum.prom\n"},
+        {"bench", "[NAME]", "measure how fast draws are; uses numbers up", 0, 1, cli_bench_options,
+         cli_bench, "  NAME        the sequence to draw from; none: the bare instruction alone\n",
+         "  seqnum create scratch && seqnum bench scratch -p 2 && seqnum drop scratch\n"},
 };
 
 static const struct cli_option global_options[] = {
         {'s', "shm", "SEGMENT", "the instance, by its segment ($SEQNUM_SHM, else /seqnumd)"},
-        {'t', "timeout", "SECONDS", "how long a draw may wait; fractions are fine (5)"},
+        {'t', "timeout", "SECONDS", "how long to wait for a number or an answer, at most (5)"},
         {CLI_KEY_VERSION, "version", NULL, "show the version"},
         CLI_OPTION_HELP,
         {0},
@@ -41,10 +82,10 @@ static void print_usage(FILE *out)
               "Draw unique, ordered numbers from seqnumd(8).\n\nVerbs:\n",
               out);
         for (size_t i = 0; i < n_verbs; i++) {
-                char left[32];
+                char left[48];
 
                 (void)snprintf(left, sizeof(left), "%s %s", verbs[i].name, verbs[i].arguments);
-                fprintf(out, "  %-24s %s\n", left, verbs[i].help);
+                fprintf(out, "  %-36s %s\n", left, verbs[i].help);
         }
         fputs("\nOptions:\n", out);
         cli_options_print(global_options, out);
@@ -53,64 +94,33 @@ static void print_usage(FILE *out)
 
 static int print_verb_usage(const struct cli_verb *verb)
 {
-        printf("Usage: seqnum [-s SEGMENT] [-t SECONDS] %s%s%s [OPTION ...]\n\n%s: %s\n\n"
-               "Options:\n",
-               verb->name, *verb->arguments ? " " : "", verb->arguments, verb->name, verb->help);
+        bool command = verb->run == cli_hold; /* options behind it would be its own */
+
+        printf("Usage: seqnum [-s SEGMENT] [-t SECONDS] %s%s%s%s%s\n\n%s: %s\n", verb->name,
+               command ? " [OPTION ...]" : "", *verb->arguments ? " " : "", verb->arguments,
+               command ? "" : " [OPTION ...]", verb->name, verb->help);
+        if (*verb->details)
+                printf("\nArguments:\n%s", verb->details);
+        puts("\nOptions:");
         cli_options_print(verb->options, stdout);
+        printf("\nExample:\n%s", verb->example);
         return CLI_OK;
 }
 
 /* --- did you mean ----------------------------------------------------------- */
 
-enum {
-        WORD_MAX = 16, /* longer than any verb */
-};
-
-static size_t least(size_t a, size_t b)
-{
-        return a < b ? a : b;
-}
-
-/* Letters to insert, delete or replace to get from `a` to `b`; both short. */
-static size_t edit_distance(const char *a, const char *b)
-{
-        size_t row[WORD_MAX + 1];
-        size_t length = strlen(b);
-
-        for (size_t j = 0; j <= length; j++)
-                row[j] = j;
-        for (size_t i = 1; a[i - 1]; i++) {
-                size_t diagonal = row[0];
-
-                row[0] = i;
-                for (size_t j = 1; j <= length; j++) {
-                        size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-
-                        diagonal = row[j];
-                        row[j] = least(replaced, least(row[j], row[j - 1]) + 1);
-                }
-        }
-        return row[length];
-}
-
-/* A verb that `word` may have been meant for; NULL: none is close. */
+/* A verb that `word` may have been meant for, cut short or misspelt; NULL: none is close. */
 static const char *closest_verb(const char *word)
 {
-        size_t length = strlen(word), distance, best = 3;
-        const char *found = NULL;
+        size_t length = strlen(word);
+        struct similar similar = similar_to(word, length);
 
-        if (length == 0 || length > WORD_MAX)
-                return NULL;
         for (size_t i = 0; i < n_verbs; i++) {
                 if (length > 1 && strncmp(verbs[i].name, word, length) == 0)
                         return verbs[i].name;
-                distance = edit_distance(word, verbs[i].name);
-                if (distance < best && distance < strlen(verbs[i].name) - 1) {
-                        best = distance;
-                        found = verbs[i].name;
-                }
+                similar_try(&similar, verbs[i].name, strlen(verbs[i].name));
         }
-        return found;
+        return similar.found;
 }
 
 /* --- dispatch ----------------------------------------------------------------- */
@@ -178,10 +188,10 @@ static int global_settings(struct cli *ret, const struct cli_args *args)
         return 0;
 }
 
-static int run(int argc, char **argv)
+static int run(int argc, char **argv, bool sigpipe_ignored)
 {
+        struct cli cli = {.sigpipe_ignored = sigpipe_ignored};
         struct cli_args args;
-        struct cli cli;
         int r;
 
         if (cli_args_parse(&args, global_options, NULL, true, argc, argv) < 0)
@@ -217,8 +227,11 @@ static bool standard_files_ready(void)
 
 int main(int argc, char **argv)
 {
+        bool sigpipe_ignored;
+
         if (!standard_files_ready())
                 return CLI_SYSTEM;
-        (void)signal(SIGPIPE, SIG_IGN); /* a reader gone is an error of writing */
-        return cli_output_done(run(argc, argv));
+        /* A reader gone is an error of writing. */
+        sigpipe_ignored = signal(SIGPIPE, SIG_IGN) == SIG_IGN;
+        return cli_output_done(run(argc, argv, sigpipe_ignored));
 }

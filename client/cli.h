@@ -9,13 +9,19 @@
  * returns the exit status. A new verb is a row in the table, a table of its
  * options and one function, in the file of its group:
  *
- *   cli.c         the table, usage, global options, dispatch
- *   cli-args.c    options and names of one verb
- *   cli-report.c  errors, exit statuses, facts as text or JSON
- *   cli-format.c  numbers as text, fast
- *   cli-draw.c    next, peek
- *   cli-show.c    list, info
- *   cli-status.c  status
+ *   cli.c           the table, usage, global options, dispatch
+ *   cli-args.c      options and names of one verb
+ *   cli-report.c    errors, exit statuses, facts as text or JSON
+ *   cli-format.c    numbers as text, fast
+ *   cli-snapshot.c  what the segment tells of sequences, read once
+ *   cli-draw.c      next, peek
+ *   cli-hold.c      hold
+ *   cli-show.c      list, info
+ *   cli-explain.c   explain
+ *   cli-admin.c     create, alter, restart, drop
+ *   cli-status.c    status
+ *   cli-metrics.c   metrics
+ *   cli-bench.c     bench
  *
  * The command is no part of libseqnum. It links the library statically and
  * looks behind its handles, as a client of the same version may.
@@ -27,25 +33,35 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "params.h"
 #include "seqnum.h"
+
+struct mapping; /* attach.h */
+struct view;    /* handle.h */
 
 /* Exit statuses; those above 2 have their number and sense from sysexits(3). */
 enum cli_exit {
         CLI_OK = 0,
-        CLI_NO = 1,           /* an answer of no: no such sequence, at its end */
+        CLI_NO = 1,           /* an answer of no: no such sequence, at its end, change refused */
         CLI_USAGE = 2,        /* the command line is wrong; nothing was done */
         CLI_DATA = 65,        /* the segment is not one we can use */
         CLI_UNAVAILABLE = 69, /* the service is away */
         CLI_SYSTEM = 71,      /* out of memory, files, ... */
         CLI_OUTPUT = 74,      /* standard output did not take it all */
-        CLI_TRY_AGAIN = 75,   /* no number in time */
+        CLI_TRY_AGAIN = 75,   /* no number in time; the turn was lost */
         CLI_NOT_PERMITTED = 77,
+
+        /* of hold, as shells have them */
+        CLI_NOT_EXECUTABLE = 126,
+        CLI_NOT_FOUND = 127,
+        CLI_SIGNAL = 128, /* and the signal's number */
 };
 
 /* Options before the verb. */
 struct cli {
         const char *shm; /* valid, never NULL */
         uint64_t timeout_usec;
+        bool sigpipe_ignored; /* when we were started; we ignore it always */
 };
 
 /* --- options and names (cli-args.c) ------------------------------------- */
@@ -75,8 +91,9 @@ struct cli_option {
 
 struct cli_args {
         const char *values[128]; /* by key; NULL: not given; "" if it takes no argument */
-        char **names;
+        char **names;            /* NULL-terminated */
         int n_names;
+        int n_leading; /* of those, how many stood before "--"; all, if there was none */
 };
 
 /*
@@ -92,8 +109,14 @@ void cli_options_print(const struct cli_option *options, FILE *out);
 /* Decimal digits and nothing else, min..max. 0 or -EINVAL. */
 int cli_parse_count(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 
+/* A whole number of 64 bits, with a minus or without. 0 or -EINVAL. */
+int cli_parse_integer(const char *text, int64_t *ret);
+
 /* Seconds, with up to six decimals, in microseconds. 0 or -EINVAL. */
 int cli_parse_seconds(const char *text, uint64_t *ret);
+
+/* Of create and alter; there are fewer, but the daemon is to say which. */
+#define CLI_KEYS_MAX 24
 
 /* --- verbs --------------------------------------------------------------- */
 
@@ -104,16 +127,67 @@ struct cli_verb {
         int min_names, max_names;
         const struct cli_option *options;
         int (*run)(const struct cli *cli, const struct cli_args *args); /* the exit status */
+        const char *details; /* arguments, a line each; may be "" */
+        const char *example; /* command lines */
 };
 
-extern const struct cli_option cli_next_options[], cli_peek_options[], cli_list_options[],
-        cli_info_options[], cli_status_options[];
+extern const struct cli_option cli_next_options[], cli_peek_options[], cli_hold_options[],
+        cli_list_options[], cli_info_options[], cli_explain_options[], cli_admin_options[],
+        cli_status_options[], cli_metrics_options[], cli_bench_options[];
 
 int cli_next(const struct cli *cli, const struct cli_args *args);
 int cli_peek(const struct cli *cli, const struct cli_args *args);
+int cli_hold(const struct cli *cli, const struct cli_args *args);
 int cli_list(const struct cli *cli, const struct cli_args *args);
 int cli_info(const struct cli *cli, const struct cli_args *args);
+int cli_explain(const struct cli *cli, const struct cli_args *args);
+int cli_create(const struct cli *cli, const struct cli_args *args);
+int cli_alter(const struct cli *cli, const struct cli_args *args);
+int cli_restart(const struct cli *cli, const struct cli_args *args);
+int cli_drop(const struct cli *cli, const struct cli_args *args);
 int cli_status(const struct cli *cli, const struct cli_args *args);
+int cli_metrics(const struct cli *cli, const struct cli_args *args);
+int cli_bench(const struct cli *cli, const struct cli_args *args);
+
+/* --- sequences, looked at (cli-snapshot.c) -------------------------------- */
+
+/* Of one window and cell, read once. */
+struct snapshot {
+        const char *name;
+        const struct view *view;            /* as long as the handle is open */
+        uint64_t next, ceiling, low, floor; /* indices */
+        uint64_t ahead;                     /* reserved and not drawn */
+        uint64_t left;                      /* until the end */
+        uint64_t refills, waits, turns;
+        unsigned state; /* enum window_state */
+        enum sequence_kind kind;
+        bool turn_held, holder_alive; /* gapless */
+};
+
+struct snapshot snapshot_take(struct seqnum *seq);
+
+/*
+ * Take a snapshot of every sequence, sorted by name, and give it to `each`; the
+ * last of them is NULL. begin() is told before how many there are at most, and
+ * the longest name's length. Stops at the first exit status that is not 0 and
+ * returns it. Asks for nothing to be made, and waits for nothing.
+ */
+struct snapshot_visitor {
+        int (*begin)(size_t n, size_t width, void *userdata); /* NULL: not asked for */
+        int (*each)(const struct snapshot *snapshot, void *userdata);
+        void *userdata;
+};
+int snapshot_all(struct seqnum_client *client, const struct snapshot_visitor *visitor);
+
+/* The names alone, sorted, to standard output. */
+int snapshot_names(struct seqnum_client *client);
+
+/* Print what is known of `name`, as info does; the exit status. */
+int cli_show(const struct cli *cli, const char *name, bool json);
+
+/* "2026-11-23T20:27:42.123Z" of milliseconds since 1970; `local`: "...+01:00". */
+#define CLI_TIME_SIZE 48
+const char *cli_time_text(int64_t unix_msec, bool local, char text[static CLI_TIME_SIZE]);
 
 /* --- errors and output (cli-report.c) ------------------------------------ */
 
@@ -128,6 +202,15 @@ void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)))
 
 /* Say that `what` failed on `object` with the library's `error`; its exit status. */
 int cli_fail(const char *what, const char *object, int error);
+
+/*
+ * Say that there is no sequence `name`, and which one may have been meant; the
+ * exit status.
+ */
+int cli_no_sequence(const struct mapping *mapping, const char *name);
+
+/* 0, or CLI_USAGE after saying that `name` is none. */
+int cli_check_name(const char *name);
 
 /* Attach; attach and open `name`. 0, or the exit status after saying why. */
 int cli_attach(const struct cli *cli, unsigned flags, struct seqnum_client **ret);

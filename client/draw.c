@@ -194,9 +194,10 @@ static int renew(struct draw *draw)
         const struct view *stale = draw->view;
         int r = view_renew(draw->seq, &draw->view);
 
-        if (r >= 0 && draw->view != stale)
-                draw->claimed = false;
-        return r;
+        if (r < 0 || draw->view == stale)
+                return r;
+        draw->claimed = false;
+        return draw->view->map.kind == SEQUENCE_COUNTER ? 0 : -ERESTART;
 }
 
 static int sleep_a_slice(struct draw *draw, uint32_t wake)

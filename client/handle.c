@@ -5,11 +5,16 @@
 #include "handle.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include "ask.h"
 #include "atomic.h"
 #include "directory.h"
+#include "turn.h"
 
 static const char default_shm[] = "/seqnumd";
 
@@ -31,6 +36,16 @@ static struct seqnum_client *clients;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static int fork_error;
 
+/* The kernel's locks on the parent's ids are shared by every copy of the file. */
+static void close_turn_files(struct seqnum_client *client)
+{
+        for (struct turn_file *file = client->turn_files; file; file = file->older) {
+                if (file->fd >= 0)
+                        close(file->fd);
+                file->fd = -1;
+        }
+}
+
 /* Lock everything, so that the child's copy is in no half-made state. */
 static void before_fork(void)
 {
@@ -50,6 +65,7 @@ static void after_fork_in_child(void)
 {
         for (struct seqnum_client *c = clients; c; c = c->next) {
                 c->forked = true;
+                close_turn_files(c);
                 for (struct seqnum *seq = c->handles; seq; seq = seq->next)
                         publish_pointer(&seq->view, &forked_view);
                 pthread_mutex_unlock(&c->lock);
@@ -209,6 +225,78 @@ int handle_renew(struct seqnum *seq, const struct view *stale)
         return r;
 }
 
+/* --- files that ids are taken with -------------------------------------- */
+
+static struct turn_file *turn_file_find(const struct seqnum_client *client,
+                                        const struct mapping *mapping)
+{
+        struct turn_file *file = client->turn_files;
+
+        while (file && file->mapping != mapping)
+                file = file->older;
+        return file;
+}
+
+/* Where there is no /proc, the name leads to the object, unless it was replaced. */
+static int open_turns(const struct seqnum_client *client, const struct mapping *mapping)
+{
+        struct stat status;
+        int fd;
+
+        fd = turn_open(mapping->fd);
+        if (fd != -ENOENT)
+                return fd;
+        fd = shm_open(client->shm, O_RDWR | O_CLOEXEC | O_NONBLOCK, 0);
+        if (fd < 0)
+                return errno == ENOENT ? -ENXIO : -errno;
+        if (fstat(fd, &status) == 0 && status.st_dev == mapping->device &&
+            status.st_ino == mapping->inode)
+                return fd;
+        close(fd);
+        return -ENXIO;
+}
+
+/* With the lock held, so that no fork comes between opening and noting it. */
+static int turn_file_new(struct seqnum_client *client, const struct mapping *mapping,
+                         struct turn_file **ret)
+{
+        struct turn_file *file;
+
+        if (client->forked)
+                return -ECHILD;
+        file = calloc(1, sizeof(*file));
+        if (!file)
+                return -ENOMEM;
+        file->mapping = mapping;
+        file->fd = open_turns(client, mapping);
+        if (file->fd < 0) {
+                int r = file->fd;
+
+                free(file);
+                return r;
+        }
+        file->older = client->turn_files;
+        client->turn_files = file;
+        *ret = file;
+        return 0;
+}
+
+int client_turn_file(struct seqnum_client *client, const struct mapping *mapping,
+                     const struct turn_file **ret)
+{
+        struct turn_file *file;
+        int r = 0;
+
+        pthread_mutex_lock(&client->lock);
+        file = turn_file_find(client, mapping);
+        if (!file)
+                r = turn_file_new(client, mapping, &file);
+        pthread_mutex_unlock(&client->lock);
+        if (r >= 0)
+                *ret = file;
+        return r;
+}
+
 /* --- the public constructors and destructors --------------------------- */
 
 int seqnum_attach(struct seqnum_client **ret, const char *shm, unsigned flags)
@@ -250,6 +338,8 @@ static void handle_free(struct seqnum *seq)
 {
         struct view *older;
 
+        if (!seq->client->forked)
+                transaction_clear(&seq->transaction);
         for (struct view *v = seq->views; v; v = older) {
                 older = v->older;
                 free(v);
@@ -259,6 +349,7 @@ static void handle_free(struct seqnum *seq)
 
 struct seqnum_client *seqnum_detach(struct seqnum_client *client)
 {
+        struct turn_file *older_file;
         struct mapping *older;
         struct seqnum *next;
 
@@ -268,6 +359,11 @@ struct seqnum_client *seqnum_detach(struct seqnum_client *client)
         for (struct seqnum *seq = client->handles; seq; seq = next) {
                 next = seq->next;
                 handle_free(seq);
+        }
+        close_turn_files(client);
+        for (struct turn_file *file = client->turn_files; file; file = older_file) {
+                older_file = file->older;
+                free(file);
         }
         for (struct mapping *m = client->mappings; m; m = older) {
                 older = m->older;
@@ -298,6 +394,36 @@ static void handle_unlink(struct seqnum *seq)
                 seq->next->previous = seq->previous;
 }
 
+/* Look the handle's name up and make the handle one of its client's. */
+static int handle_enter(struct seqnum *seq)
+{
+        int r;
+
+        pthread_mutex_lock(&seq->client->lock);
+        r = renew_locked(seq, NULL);
+        if (r >= 0)
+                handle_link(seq);
+        pthread_mutex_unlock(&seq->client->lock);
+        return r;
+}
+
+/*
+ * `name` is not in the directory: have the daemon make it, where a template may
+ * allow for it. Without the lock, the answer may take long. 0, -ENOENT, ...
+ */
+static int client_ask(struct seqnum_client *client, const char *name)
+{
+        const struct segment_header *header;
+        char path[sizeof(header->socket) + 1] = "";
+
+        pthread_mutex_lock(&client->lock);
+        header = client->mappings->header;
+        if (see_u32(&header->n_templates) > 0)
+                memcpy(path, header->socket, sizeof(header->socket));
+        pthread_mutex_unlock(&client->lock);
+        return *path ? ask_open(path, name, count_read(&client->timeout_usec)) : -ENOENT;
+}
+
 int seqnum_open(struct seqnum **ret, struct seqnum_client *client, const char *name)
 {
         size_t length = strnlen(name, SEQUENCE_NAME_MAX + 1);
@@ -313,11 +439,12 @@ int seqnum_open(struct seqnum **ret, struct seqnum_client *client, const char *n
         seq->name_length = length;
         memcpy(seq->name, name, length);
 
-        pthread_mutex_lock(&client->lock);
-        r = renew_locked(seq, NULL);
-        if (r >= 0)
-                handle_link(seq);
-        pthread_mutex_unlock(&client->lock);
+        r = handle_enter(seq);
+        if (r == -ENOENT) {
+                r = client_ask(client, name);
+                if (r >= 0)
+                        r = handle_enter(seq);
+        }
         if (r < 0) {
                 free(seq);
                 return r;

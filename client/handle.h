@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "attach.h"
+#include "gapless.h"
 #include "params.h"
 #include "seqnum.h"
 
@@ -38,19 +39,32 @@ struct view {
         struct view *older; /* of the same handle */
 };
 
+/*
+ * A segment's object opened once more, for the ids of handles that are in
+ * transactions there (turn.h). A forked child closes its copy at once, or the
+ * parent would live on in it.
+ */
+struct turn_file {
+        struct turn_file *older; /* of the same client */
+        const struct mapping *mapping;
+        int fd;
+};
+
 struct seqnum {
         _Atomic(void *) view; /* struct view, never NULL */
         struct seqnum_client *client;
         struct view *views; /* newest first, freed with the handle */
+        struct transaction transaction;
         struct seqnum *next, *previous;
         size_t name_length;
         char name[SEQUENCE_NAME_MAX + 1];
 };
 
 struct seqnum_client {
-        pthread_mutex_t lock; /* mappings, handles and their list of views */
+        pthread_mutex_t lock; /* mappings, turn files, handles and their lists of views */
         _Atomic(uint64_t) timeout_usec;
         struct mapping *mappings; /* newest first, never NULL but while made */
+        struct turn_file *turn_files;
         struct seqnum *handles;
         struct seqnum_client *next, *previous; /* of all in the process */
         bool writable;
@@ -68,6 +82,13 @@ struct seqnum_client {
  *   or another of seqnum_attach()'s errors
  */
 int handle_renew(struct seqnum *seq, const struct view *stale);
+
+/*
+ * The client's turn file of that mapping, made when it is first asked for. 0, or
+ * a negative errno as open(2) has them.
+ */
+int client_turn_file(struct seqnum_client *client, const struct mapping *mapping,
+                     const struct turn_file **ret);
 
 /*
  * The index the next claim would get and be granted, if nobody else claimed

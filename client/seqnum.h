@@ -113,6 +113,9 @@ struct seqnum_client *seqnum_detach(struct seqnum_client *client);
  * waited for as long as a draw would be.
  *   -ENOENT  there is no such sequence
  *   -ETIMEDOUT  a template may allow for it, but the daemon did not answer
+ *   -EACCES  a template may allow for it, but the daemon may not be asked by us
+ *   -ENOSPC  a template allows for it, but there are max_sequences already
+ *   -EREMOTEIO  a template allows for it, but the daemon could not make it
  *   -EINVAL  not a name
  *   -ECHILD  the client belongs to the parent of this process
  *   -EBADMSG the segment's directory, or the sequence, is damaged
@@ -128,7 +131,10 @@ struct seqnum *seqnum_close(struct seqnum *seq);
  * Draw one number. Safe against every other draw in every process and thread
  * of the host: a draw that begins after another returned gets a later number.
  *
- * Of a gapless sequence: seqnum_begin() and seqnum_commit(), with their errors.
+ * Of a gapless sequence: seqnum_begin() and seqnum_commit() in one, with their
+ * errors but for -EAGAIN and -ESTALE, which are waited out. After -ETIMEDOUT or
+ * -ENOTRECOVERABLE the number may be used up and is told to nobody: who must not
+ * lose it begins and commits himself.
  *
  * Of kind time: an id that is larger than every one drawn before, made of the
  * time, the node and a serial. An id's time is at most 4 ms ahead of the clock,
@@ -181,25 +187,42 @@ int seqnum_peek(struct seqnum *seq, int64_t *ret);
  *   -EBUSY       this handle is in a transaction already
  *   -EOPNOTSUPP  the sequence is not gapless
  *   -ETIMEDOUT   others had the turn for too long
+ *   -ENOLCK, -EMFILE, -ENFILE  want of what shows others that we live
  *   and the errors of seqnum_next()
  *
  * commit: use the number up. Returns when the store has it: it is then not
  * issued again, whatever fails. Commits that wait together share one sync.
+ * After these the transaction is over:
  *   -ESTALE      the turn was lost (hold_limit; the sequence was altered,
- *                restarted or made anew meanwhile) and the number may be
- *                somebody else's: not committed, the transaction is over
+ *                restarted or made anew, or its segment replaced meanwhile) and
+ *                the number may be somebody else's: not committed
+ *   -ENOENT      the sequence was dropped, and the number with it
+ *   -ENOTRECOVERABLE  the number was used up, but before that was confirmed
+ *                the segment was lost twice over, or the sequence altered or
+ *                restarted as the daemon died: whether it stays used up
+ *                cannot be told
+ * After these, and every other error, it is not, and commit may be called again:
+ *   -EAGAIN      the daemon was away, or the sequence about to be changed, for
+ *                as long as may be waited: the number is not used up, and still
+ *                held. It may be rolled back
  *   -ETIMEDOUT   the number is used up, but not confirmed by the store yet: only
- *                if the machine lost its power now would it be issued again.
- *                Call again to go on waiting; the turn has passed on
+ *                if the machine lost its power now (or the segment were removed
+ *                while no daemon runs) would it be issued again. The turn has
+ *                passed on, it cannot be rolled back
+ * And of the call, which changes nothing:
  *   -EINVAL      this handle is in no transaction
- *   and the errors of seqnum_next(), after which the transaction is over
+ *   -EBUSY       another thread is at work on the handle's transaction
+ *   -ECHILD      the handle belongs to the parent of this process
  *
  * rollback: give the number back; the next in line gets it.
  *   -EINVAL      this handle is in no transaction
- *   -EBUSY       its commit waits for the store: too late
+ *   -EBUSY       its commit waits for the store: too late; or another thread is
+ *                at work on the transaction
+ *   -ECHILD      the handle belongs to the parent of this process
  *
- * seqnum_close() and seqnum_detach() roll back. A child of fork(2) has no part
- * in its parent's transactions.
+ * seqnum_close() and seqnum_detach() roll back what is held; a number that waits
+ * for the store stays used up. A child of fork(2) has no part in its parent's
+ * transactions.
  */
 int seqnum_begin(struct seqnum *seq, int64_t *ret);
 int seqnum_commit(struct seqnum *seq);

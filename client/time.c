@@ -1,11 +1,235 @@
 /* SPDX-License-Identifier: MIT */
-#include "draw.h"
+
+/*
+ * Ids ordered by time: a draw moves the cell's one packed word (milliseconds and
+ * serial) to the clock, or one further where the clock has not moved on or was
+ * stepped back, by compare-and-swap.
+ *
+ * Nothing is claimed above the ceiling, so a draw that gives up leaves nothing
+ * behind. The ceiling was looked at before the swap; a freeze and a thaw may have
+ * come between the two, and the ceiling after them be a lower one. So what was
+ * claimed is judged once more, as a counter's claim is.
+ */
+
 #include <errno.h>
+
+#include "atomic.h"
+#include "clock.h"
+#include "draw.h"
+#include "timeid.h"
+
+#define likely(x) __builtin_expect(!!(x), 1)
+
+#define MSEC_USEC UINT64_C(1000)
+
+/* A draw that could not be done at first sight. */
+struct call {
+        struct seqnum *seq;
+        const struct view *view;
+        uint64_t count;
+        uint64_t deadline;
+        uint64_t waited_at; /* the value of `next` for which a millisecond was waited */
+        bool paced;         /* it was */
+        bool waited;        /* counted among those that had to wait */
+};
+
+static uint64_t now_index(const struct view *view)
+{
+        const struct sequence_params params = {
+                .kind = SEQUENCE_TIME,
+                .node_bits = view->map.node_bits,
+                .serial_bits = view->map.serial_bits,
+                .epoch = view->window->epoch,
+        };
+
+        return sequence_time_index(&params, clock_usec(CLOCK_REALTIME) / 1000);
+}
+
+static void ring_if_low(const struct view *view, uint64_t from, uint64_t end)
+{
+        uint64_t low = window_look_low(&view->window->low);
+
+        if (from <= low && low < end)
+                view_ring(view);
+}
+
+static int sleep_for(struct call *call, uint32_t wake, uint64_t usec)
+{
+        return view_sleep(call->view, wake, usec, call->deadline, &call->waited);
+}
+
+/* Does no daemon look after the slot now, nor will one later? */
+static bool left_behind(const struct call *call)
+{
+        const struct mapping *mapping = call->view->mapping;
+
+        return view_retired(call->view) ||
+               (!mapping_attended(mapping) && !mapping_current(mapping, call->seq->client->shm));
+}
+
+/* Call the daemon, or move on if it has, and wait. 0: look again. */
+static int wait_for_daemon(struct call *call, uint32_t wake)
+{
+        const struct view *stale = call->view;
+        int r;
+
+        if (left_behind(call)) {
+                r = view_renew(call->seq, &call->view);
+                if (r < 0 || call->view != stale)
+                        return r;
+        }
+        view_ring(stale);
+        return sleep_for(call, wake, WAIT_SLICE_USEC);
+}
+
+/* The claim is made: granted at once, but for a freeze in between. 1: granted; 0: draw again. */
+static int settle_claim(struct call *call, uint64_t index)
+{
+        const struct view *view = call->view;
+        int r = 0;
+
+        while (r == 0) {
+                uint32_t wake = wake_look(&view->window->wake);
+
+                switch (view_judge(view, index, call->count)) {
+                case GRANTED:
+                        return 1;
+                case VOID:
+                        return 0;
+                case PAST:
+                        return -EOVERFLOW;
+                case WAITING:
+                        if (left_behind(call))
+                                return 0;
+                        view_ring(view);
+                        r = sleep_for(call, wake, WAIT_SLICE_USEC);
+                        break;
+                }
+        }
+        return r;
+}
+
+/* One attempt. 1: granted, at *ret_index; 0: look again; or a negative errno. */
+static int attempt(struct call *call, uint64_t *ret_index)
+{
+        const struct view *view = call->view;
+        uint32_t wake = wake_look(&view->window->wake); /* before looking: see wake_bump() */
+        struct cell *cell = view_cell(view);
+        uint64_t next = cell_next(&cell->next);
+        /* Ceiling first: whoever sees a new ceiling sees its floor. */
+        uint64_t ceiling = window_look(&view->window->ceiling);
+        uint64_t floor = window_look(&view->window->floor);
+        struct time_claim claim;
+
+        if ((next & CELL_FROZEN) || view_retired(view))
+                return wait_for_daemon(call, wake);
+        claim = time_decide(&view->map, next, floor, ceiling, now_index(view), call->count);
+        switch (claim.verdict) {
+        case TIME_TOO_MANY:
+                return -ERANGE;
+        case TIME_PAST:
+                return -EOVERFLOW;
+        case TIME_CEILING:
+                return wait_for_daemon(call, wake);
+        case TIME_LEADS:
+                if (!call->paced || call->waited_at != next) {
+                        call->paced = true;
+                        call->waited_at = next;
+                        return sleep_for(call, wake, MSEC_USEC);
+                }
+                break;
+        case TIME_CLAIM:
+                break;
+        }
+        if (!cell_advance(&cell->next, &next, claim.index + call->count))
+                return 0;
+        ring_if_low(view, next, claim.index + call->count);
+        *ret_index = claim.index;
+        return settle_claim(call, claim.index);
+}
+
+static __attribute__((noinline, cold)) int draw_with_patience(struct seqnum *seq,
+                                                              const struct view **view,
+                                                              uint64_t count, uint64_t *ret_index)
+{
+        struct call call = {
+                .seq = seq,
+                .view = *view,
+                .count = count,
+                .deadline = draw_deadline(seq),
+        };
+        uint64_t index = 0;
+        int r = 0;
+
+        while (r == 0) {
+                r = view_drawable(seq, call.view);
+                if (r >= 0 && call.view->map.kind != SEQUENCE_TIME)
+                        r = -ERESTART;
+                if (r >= 0)
+                        r = attempt(&call, &index);
+        }
+        if (r < 0)
+                return r;
+        *view = call.view;
+        *ret_index = index;
+        return 0;
+}
+
+/*
+ * What most draws need: the clock, one swap, one more look. Whatever is not
+ * plainly in order is done again with patience; a claim that was not granted is
+ * left to it as a hole, which ids made of time have anyway.
+ */
 int time_draw(struct seqnum *seq, const struct view **view, uint64_t count, uint64_t *ret_index)
 {
-        (void)seq;
-        (void)view;
-        (void)count;
-        (void)ret_index;
-        return -EOPNOTSUPP;
+        const struct view *here = *view;
+        uint64_t next, ceiling, floor;
+        struct time_claim claim;
+        struct cell *cell;
+
+        if (view_drawable(seq, here) < 0)
+                return view_drawable(seq, here);
+        cell = view_cell(here);
+        next = cell_next(&cell->next);
+        ceiling = window_look(&here->window->ceiling); /* before floor */
+        floor = window_look(&here->window->floor);
+        claim = time_decide(&here->map, next, floor, ceiling, now_index(here), count);
+        if (likely(!(next & CELL_FROZEN) && claim.verdict == TIME_CLAIM) &&
+            likely(cell_advance(&cell->next, &next, claim.index + count))) {
+                ring_if_low(here, next, claim.index + count);
+                if (likely(view_judge(here, claim.index, count) == GRANTED)) {
+                        *ret_index = claim.index;
+                        return 0;
+                }
+        }
+        return draw_with_patience(seq, view, count, ret_index);
+}
+
+int seqnum_explain(struct seqnum *seq, int64_t id, struct seqnum_time *ret)
+{
+        const struct view *view = see_pointer(&seq->view);
+        const struct window *window;
+        int r;
+
+        if (!view->mapping)
+                return -ECHILD;
+        if (view_retired(view)) {
+                r = handle_renew(seq, view);
+                if (r < 0)
+                        return r;
+                view = see_pointer(&seq->view);
+        }
+        if (view->map.kind != SEQUENCE_TIME)
+                return -EOPNOTSUPP;
+        if (id < 0)
+                return -EINVAL;
+        window = view->window;
+        sequence_time_explain(
+                &(struct sequence_params){
+                        .node_bits = window->node_bits,
+                        .serial_bits = window->serial_bits,
+                        .epoch = window->epoch,
+                },
+                id, &ret->unix_msec, &ret->node, &ret->serial);
+        return 0;
 }

@@ -55,7 +55,7 @@ enum section {
 struct loader {
         const char *path;
         struct config *config;
-        size_t room; /* in config->sequences */
+        size_t room, template_room; /* in config->sequences, config->templates */
         struct known_name *names;
         struct complaint *complaints;
         size_t n_complaints, complaint_room;
@@ -65,6 +65,9 @@ struct loader {
         bool refused[CONFIG_N_KEYS];   /* given, but with no value to work with */
         enum section section;
         bool servable;                   /* the sequence has a good name of its own */
+        bool template;                   /* its name ended in a *, which was taken off */
+        bool altering;                   /* what is not given stays as it is, not as by default */
+        bool foreign;                    /* it has keys of another kind */
         struct config_sequence sequence; /* being read */
         struct config_sequence fallback; /* nothing but defaults */
 };
@@ -93,9 +96,13 @@ __attribute__((format(printf, 3, 4))) static int complain(struct loader *loader,
         va_end(args);
         if (r < 0)
                 return -ENOMEM;
-        r = line ? asprintf(&text, "%s:%u: %s", loader->path, line, what)
-                 : asprintf(&text, "%s: %s", loader->path, what);
-        free(what);
+        if (!loader->path) {
+                text = what; /* of no file */
+        } else {
+                r = line ? asprintf(&text, "%s:%u: %s", loader->path, line, what)
+                         : asprintf(&text, "%s: %s", loader->path, what);
+                free(what);
+        }
         if (r < 0)
                 return -ENOMEM;
         complaint = &loader->complaints[loader->n_complaints];
@@ -194,6 +201,9 @@ static unsigned contradiction_line(const struct loader *loader)
         const unsigned *given = loader->given;
         unsigned a = given[KEY_MIN], b = given[KEY_MAX];
 
+        if (params->kind == SEQUENCE_TIME)
+                return later(later(given[KEY_NODE], given[KEY_NODE_BITS]),
+                             later(given[KEY_SERIAL_BITS], given[KEY_RESERVE]));
         if (params->min < params->max) {
                 if (params->start < params->min)
                         b = given[KEY_START];
@@ -205,13 +215,37 @@ static unsigned contradiction_line(const struct loader *loader)
         return a && b ? later(a, b) : later(later(a, b), given[KEY_INCREMENT]);
 }
 
+/* What has no meaning for the section's kind was stated by mistake. */
+static int check_kind(struct loader *loader)
+{
+        enum sequence_kind kind = loader->sequence.params.kind;
+        int r = 0;
+
+        if (loader->refused[KEY_KIND])
+                return 0;
+        for (size_t i = 0; i < CONFIG_N_KEYS && r >= 0; i++) {
+                const struct config_key *key = &config_keys[i];
+
+                if (key->section != CONFIG_SEQUENCE || !loader->given[i] || !key->kinds ||
+                    key->kinds & CONFIG_KIND(kind))
+                        continue;
+                r = complain(loader, loader->given[i],
+                             "%s has no meaning for kind = %s; leave it out", key->name,
+                             sequence_kind_name(kind));
+                loader->foreign = true;
+        }
+        return r;
+}
+
 /* Is enough known for a contradiction to be one, not the trace of a refused value? */
 static bool comparable(const struct loader *loader)
 {
         const bool *refused = loader->refused;
 
-        if (refused[KEY_MIN] || refused[KEY_MAX])
+        if (refused[KEY_MIN] || refused[KEY_MAX] || refused[KEY_KIND] || loader->foreign)
                 return false;
+        if (loader->sequence.params.kind == SEQUENCE_TIME)
+                return !refused[KEY_NODE] && !refused[KEY_NODE_BITS] && !refused[KEY_SERIAL_BITS];
         return !refused[KEY_INCREMENT] || (loader->given[KEY_MIN] && loader->given[KEY_MAX]);
 }
 
@@ -225,36 +259,57 @@ static int check_sequence(struct loader *loader)
         struct config_sequence *sequence = &loader->sequence;
         char buffer[256];
         const char *reason;
+        int r;
 
         sequence->given_start = stated(loader, KEY_START);
-        sequence_params_complete(&sequence->params, sequence->given_start, stated(loader, KEY_MIN),
-                                 stated(loader, KEY_MAX));
+        r = check_kind(loader);
+        if (r < 0)
+                return r;
+        if (!loader->altering)
+                sequence_params_complete(&sequence->params, sequence->given_start,
+                                         stated(loader, KEY_MIN), stated(loader, KEY_MAX));
         if (!comparable(loader))
                 return 0;
         reason = sequence_params_check(&sequence->params, buffer, sizeof(buffer));
         if (!reason)
                 return 0;
+        if (!loader->path)
+                return complain(loader, 0, "%s", reason);
         return complain(loader, contradiction_line(loader), "[sequence %s] %s", sequence->name,
                         reason);
+}
+
+static int append(struct config_sequence **sequences, size_t *n, size_t *room,
+                  struct config_sequence *sequence)
+{
+        struct config_sequence *grown;
+        size_t size = *room ? 2 * *room : 64;
+
+        if (*n == *room) {
+                grown = reallocarray(*sequences, size, sizeof(*grown));
+                if (!grown)
+                        return -ENOMEM;
+                *sequences = grown;
+                *room = size;
+        }
+        (*sequences)[(*n)++] = *sequence;
+        sequence->name = NULL;
+        return 0;
 }
 
 static int append_sequence(struct loader *loader)
 {
         struct config *config = loader->config;
 
-        if (config->n_sequences == loader->room) {
-                size_t room = loader->room ? 2 * loader->room : 64;
-                struct config_sequence *sequences;
-
-                sequences = reallocarray(config->sequences, room, sizeof(*sequences));
-                if (!sequences)
-                        return -ENOMEM;
-                config->sequences = sequences;
-                loader->room = room;
-        }
-        config->sequences[config->n_sequences++] = loader->sequence;
-        loader->sequence.name = NULL;
-        return 0;
+        if (!loader->template)
+                return append(&config->sequences, &config->n_sequences, &loader->room,
+                              &loader->sequence);
+        if (config->n_templates == CONFIG_TEMPLATES_MAX)
+                return complain(loader, loader->sequence.line,
+                                "[sequence %s*] is one template too many; use at most %d",
+                                loader->sequence.name, CONFIG_TEMPLATES_MAX);
+        return append(&config->templates, &config->n_templates, &loader->template_room,
+                      &loader->sequence);
 }
 
 static int end_section(struct loader *loader)
@@ -268,7 +323,7 @@ static int end_section(struct loader *loader)
         r = check_sequence(loader);
         if (r < 0)
                 return r;
-        if (!stated(loader, KEY_RESERVE))
+        if (!stated(loader, KEY_RESERVE) && loader->sequence.params.kind == SEQUENCE_COUNTER)
                 loader->sequence.params.reserve = RESERVE_OF_SERVICE;
         return loader->servable ? append_sequence(loader) : 0;
 }
@@ -298,17 +353,20 @@ static int check_name(struct loader *loader, const char *name, unsigned line)
                 return complain(loader, line,
                                 "the section names no sequence; "
                                 "use [sequence NAME]");
-        if (strchr(name, '*'))
+        if (strcspn(name, "*") < length - 1)
                 return complain(loader, line,
-                                "[sequence %s] is a template, which is not served "
-                                "by this version; give each sequence a section",
+                                "[sequence %s] has a * that is not at its end; "
+                                "use [sequence PREFIX*]",
                                 name);
         if (length > SEQUENCE_NAME_MAX)
                 return complain(loader, line,
                                 "the name of the sequence has %zu bytes; "
                                 "use at most %d",
                                 length, SEQUENCE_NAME_MAX);
-        if (!sequence_name_valid(name, length))
+        loader->template = name[length - 1] == '*';
+        if (loader->template)
+                loader->sequence.name[--length] = '\0';
+        if (!sequence_name_valid(name, loader->template ? length : strlen(name)) && length > 0)
                 return complain(loader, line,
                                 "[sequence %s] has a character that no name has; "
                                 "use A-Z a-z 0-9 . _ : / -",
@@ -342,6 +400,7 @@ static int begin_sequence(struct loader *loader, const char *name, unsigned line
                         loader->refused[i] = false;
                 }
         loader->section = SECTION_SEQUENCE;
+        loader->foreign = false;
         return check_name(loader, name, line);
 }
 
@@ -391,8 +450,11 @@ static int set_key(struct loader *loader, const struct config_key *key, void *ob
         int r = 0;
 
         if (loader->given[id])
-                r = complain(loader, line->number, "%s was given at line %u; give it once",
-                             key->name, loader->given[id]);
+                r = loader->path ? complain(loader, line->number,
+                                            "%s was given at line %u; give it once", key->name,
+                                            loader->given[id])
+                                 : complain(loader, line->number,
+                                            "%s was given twice; give it once", key->name);
         if (r < 0)
                 return r;
         loader->given[id] = line->number;
@@ -474,6 +536,9 @@ static int finish(struct loader *loader)
         for (size_t i = 0; i < config->n_sequences; i++)
                 if (config->sequences[i].params.reserve == RESERVE_OF_SERVICE)
                         config->sequences[i].params.reserve = config->reserve;
+        for (size_t i = 0; i < config->n_templates; i++)
+                if (config->templates[i].params.reserve == RESERVE_OF_SERVICE)
+                        config->templates[i].params.reserve = config->reserve;
         if (config->n_sequences <= max || loader->refused[KEY_MAX_SEQUENCES])
                 return 0;
         return complain(loader, config->sequences[max].line,
@@ -539,13 +604,76 @@ int config_load(struct config **ret, const char *path, struct config_errors *err
         return 0;
 }
 
+/* --- one sequence, not of a file ------------------------------------------ */
+
+static int take_pairs(struct loader *loader, const char *const *keys, const char *const *values,
+                      size_t n)
+{
+        int r = 0;
+
+        for (size_t i = 0; i < n && r >= 0; i++) {
+                struct line *line = calloc(1, sizeof(*line));
+
+                if (!line)
+                        return -ENOMEM;
+                line->number = (unsigned)i + 1;
+                line->name = keys[i];
+                line->value = values[i];
+                r = take_key(loader, line);
+                free(line);
+        }
+        return r < 0 ? r : check_sequence(loader);
+}
+
+int config_sequence_parse(struct sequence_params *ret, const struct sequence_params *base,
+                          uint64_t reserve, const char *const *keys, const char *const *values,
+                          size_t n, char **message)
+{
+        __attribute__((cleanup(loader_clear))) struct loader loader = {
+                .section = SECTION_SEQUENCE,
+                .altering = base != NULL,
+        };
+        int r = 0;
+
+        if (base)
+                loader.sequence.params = *base;
+        else
+                r = config_keys_default(CONFIG_SEQUENCE, &loader.sequence);
+        if (r >= 0)
+                r = take_pairs(&loader, keys, values, n);
+        if (r >= 0 && loader.n_complaints == 0 && base && loader.sequence.params.kind != base->kind)
+                r = complain(&loader, 0,
+                             "kind cannot be changed; drop the sequence and create it anew");
+        if (r < 0)
+                return r;
+        if (loader.n_complaints > 0) {
+                *message = loader.complaints[0].text;
+                loader.complaints[0].text = NULL;
+                return -EINVAL;
+        }
+        *ret = loader.sequence.params;
+        if (!base && !stated(&loader, KEY_RESERVE) && ret->kind == SEQUENCE_COUNTER)
+                ret->reserve = reserve;
+        return 0;
+}
+
+void config_forget_sequences(struct config *config)
+{
+        for (size_t i = 0; i < config->n_sequences; i++)
+                free(config->sequences[i].name);
+        free(config->sequences);
+        config->sequences = NULL;
+        config->n_sequences = 0;
+}
+
 struct config *config_free(struct config *config)
 {
         if (!config)
                 return NULL;
-        for (size_t i = 0; i < config->n_sequences; i++)
-                free(config->sequences[i].name);
-        free(config->sequences);
+        config_forget_sequences(config);
+        for (size_t i = 0; i < config->n_templates; i++)
+                free(config->templates[i].name);
+        free(config->templates);
         free(config->path);
         free(config->shm);
         free(config->state);

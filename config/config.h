@@ -22,9 +22,12 @@ enum config_on_stop {
         CONFIG_ON_STOP_SERVE,  /* leave windows open: a restart is no pause */
 };
 
-/* One [sequence NAME] section. */
+/* The most templates one file may have: each new name is compared with all of them. */
+#define CONFIG_TEMPLATES_MAX 1024
+
+/* One [sequence NAME] section, or one [sequence PREFIX*] section. */
 struct config_sequence {
-        char *name;
+        char *name;       /* of a template: the prefix, without the '*'; may be empty */
         unsigned line;    /* of its section header, for messages */
         bool given_start; /* `start` was stated, not a default */
         struct sequence_params params;
@@ -34,15 +37,21 @@ struct config {
         char *path;             /* the file, for messages */
         char *shm;              /* segment name, "/seqnumd" */
         char *state;            /* state directory, absolute */
-        char *socket;           /* control socket, absolute, fits sun_path */
+        char *socket;           /* control socket, absolute, fits sun_path; "": none */
         char *group;            /* group name that may draw; NULL: the daemon's own */
         mode_t mode;            /* of the segment: 0600 to 0664 */
         uint32_t max_sequences; /* capacity of the segment */
-        uint64_t reserve;       /* default for sequences; 0: auto */
+        uint64_t reserve;       /* default for counters; 0: auto */
+        uint32_t max_clients;   /* of the control socket */
         enum config_on_stop on_stop;
         struct config_sequence *sequences; /* in the order of the file */
         size_t n_sequences;
+        struct config_sequence *templates; /* named by their prefix, without the * */
+        size_t n_templates;
 };
+
+/* More templates than this in a file are an error: each is tried at an unknown name. */
+#define CONFIG_TEMPLATES_MAX 1024
 
 /* All complaints about one file, in the order of its lines. */
 struct config_errors {
@@ -57,6 +66,40 @@ struct config_errors {
  */
 int config_load(struct config **ret, const char *path, struct config_errors *errors);
 
+/*
+ * Parameters from keys and values, as a [sequence] section would state them.
+ * `base` NULL: what is not stated has its default, `reserve` being that of
+ * counters (0: auto). Else an alter: what is not stated keeps the value it has in
+ * `base`. 0; -EINVAL with a sentence in *message (malloc'd); -ENOMEM.
+ */
+int config_sequence_parse(struct sequence_params *ret, const struct sequence_params *base,
+                          uint64_t reserve, const char *const *keys, const char *const *values,
+                          size_t n, char **message);
+
+/* Forget the sequences, which have been applied; the templates stay. */
+void config_forget_sequences(struct config *config);
+
 struct config *config_free(struct config *config);
 
+/* Free the sequences of a configuration that was applied; templates stay, new names need them. */
+void config_forget_sequences(struct config *config);
+
 void config_errors_clear(struct config_errors *errors);
+
+/*
+ * The parameters that `n` keys and values state, as the lines of a [sequence]
+ * section would, judged by the same parsers and checks.
+ *
+ * base NULL: of a new sequence; what is not stated has its default, which for
+ * the reserve of a counter is `reserve` (0: auto). Otherwise a change of
+ * *base: what is not stated stays as it is, also when the increment changes
+ * its sign. The kind cannot be changed, of kind time nothing but the reserve;
+ * stating what is so already is no change.
+ *
+ * 0; -EINVAL with a sentence in *message, to be freed, that says what is wrong
+ * and what would be right; or -ENOMEM. On failure *ret is left alone, and
+ * *message except by -EINVAL.
+ */
+int config_sequence_parse(struct sequence_params *ret, const struct sequence_params *base,
+                          uint64_t reserve, const char *const *keys, const char *const *values,
+                          size_t n, char **message);

@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "config.h"
+#include "similar.h"
 
 /* Room for the names of files inside the state directory, well below PATH_MAX. */
 #define STATE_PATH_MAX    1024
@@ -77,6 +79,8 @@ static int parse_path(const struct config_key *key, const char *text, void *to, 
 static int parse_socket(const struct config_key *key, const char *text, void *to,
                         const char **reason)
 {
+        if (text[0] == '\0')
+                return replace_string(to, text);
         if (text[0] == '/' && text[strlen(text) - 1] == '/')
                 return refuse(reason, "names a directory");
         return parse_path(key, text, to, reason);
@@ -170,6 +174,28 @@ static int parse_u32(const struct config_key *key, const char *text, void *to, c
         return 0;
 }
 
+static int parse_u16(const struct config_key *key, const char *text, void *to, const char **reason)
+{
+        int64_t value;
+        int r = ranged_number(key, text, &value, reason);
+
+        if (r < 0)
+                return r;
+        *(uint16_t *)to = (uint16_t)value;
+        return 0;
+}
+
+static int parse_u8(const struct config_key *key, const char *text, void *to, const char **reason)
+{
+        int64_t value;
+        int r = ranged_number(key, text, &value, reason);
+
+        if (r < 0)
+                return r;
+        *(uint8_t *)to = (uint8_t)value;
+        return 0;
+}
+
 static int parse_reserve(const struct config_key *key, const char *text, void *to,
                          const char **reason)
 {
@@ -204,6 +230,36 @@ static int parse_mode(const struct config_key *key, const char *text, void *to, 
         return 0;
 }
 
+/*
+ * An instant in UTC, in milliseconds: a date, a date and a time of day, or @ and
+ * the seconds since 1970. In all forms whole seconds: an epoch has no need of more.
+ */
+static int parse_instant(const struct config_key *key, const char *text, void *to,
+                         const char **reason)
+{
+        struct tm tm = {0};
+        const char *rest;
+        int64_t seconds;
+
+        if (text[0] == '@') {
+                int r = whole_number(text + 1, &seconds, reason);
+
+                if (r < 0)
+                        return r;
+        } else {
+                rest = strptime(text, "%Y-%m-%d", &tm);
+                if (rest && *rest == 'T')
+                        rest = strptime(rest, "T%H:%M:%SZ", &tm);
+                if (!rest || *rest)
+                        return refuse(reason, "is not a date");
+                seconds = timegm(&tm);
+        }
+        if (seconds < key->low || seconds > key->high)
+                return refuse(reason, out_of_range);
+        *(int64_t *)to = seconds * 1000;
+        return 0;
+}
+
 /* --- words ------------------------------------------------------------- */
 
 static int parse_on_stop(const struct config_key *key, const char *text, void *to,
@@ -224,13 +280,12 @@ static int parse_on_stop(const struct config_key *key, const char *text, void *t
 static int parse_kind(const struct config_key *key, const char *text, void *to, const char **reason)
 {
         (void)key;
-        if (strcmp(text, sequence_kind_name(SEQUENCE_GAPLESS)) == 0 ||
-            strcmp(text, sequence_kind_name(SEQUENCE_TIME)) == 0)
-                return refuse(reason, "is not served by this version");
-        if (strcmp(text, sequence_kind_name(SEQUENCE_COUNTER)) != 0)
-                return refuse(reason, "is not known");
-        *(enum sequence_kind *)to = SEQUENCE_COUNTER;
-        return 0;
+        for (int kind = SEQUENCE_COUNTER; kind <= SEQUENCE_TIME; kind++)
+                if (strcmp(text, sequence_kind_name((enum sequence_kind)kind)) == 0) {
+                        *(enum sequence_kind *)to = (enum sequence_kind)kind;
+                        return 0;
+                }
+        return refuse(reason, "is not known");
 }
 
 static int parse_bool(const struct config_key *key, const char *text, void *to, const char **reason)
@@ -257,6 +312,9 @@ static int parse_bool(const struct config_key *key, const char *text, void *to, 
 #define WHOLE_NUMBER "a whole number from -9223372036854775808 to 9223372036854775807"
 
 #define SERVICE(field) .section = CONFIG_SERVICE, .offset = offsetof(struct config, field)
+#define COUNTING       (CONFIG_KIND(SEQUENCE_COUNTER) | CONFIG_KIND(SEQUENCE_GAPLESS))
+#define RESERVING      (CONFIG_KIND(SEQUENCE_COUNTER) | CONFIG_KIND(SEQUENCE_TIME))
+#define TIME_ALONE     CONFIG_KIND(SEQUENCE_TIME)
 #define SEQUENCE(field)                                                                            \
         .section = CONFIG_SEQUENCE, .offset = offsetof(struct config_sequence, field)
 
@@ -269,7 +327,8 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
                        .range = "an absolute path of at most 1024 bytes"},
         [KEY_SOCKET] = {SERVICE(socket), .name = "socket", .parse = parse_socket,
                         .fallback = "/run/seqnumd/seqnumd.sock", .low = 2, .high = SOCKET_PATH_MAX,
-                        .range = "the absolute path of a socket, of at most 107 bytes"},
+                        .range = "the absolute path of a socket, of at most 107 bytes, or nothing "
+                                 "for none"},
         [KEY_GROUP] = {SERVICE(group), .name = "group", .parse = parse_group, .fallback = "seqnum",
                        .low = 0, .high = GROUP_NAME_MAX,
                        .range = "the name of a group, of at most 255 bytes, or nothing for the "
@@ -286,25 +345,50 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
         [KEY_ON_STOP] = {SERVICE(on_stop), .name = "on_stop", .parse = parse_on_stop,
                          .fallback = "freeze", .range = "freeze or serve"},
 
+        [KEY_MAX_CLIENTS] = {SERVICE(max_clients), .name = "max_clients", .parse = parse_u32,
+                             .fallback = "1000", .low = 1, .high = 65536,
+                             .range = "a whole number from 1 to 65536"},
+
         [KEY_KIND] = {SEQUENCE(params.kind), .name = "kind", .parse = parse_kind,
-                      .fallback = "counter", .range = "counter"},
-        [KEY_START] = {SEQUENCE(params.start), .name = "start", .parse = parse_i64, .fallback = "1",
-                       .descending = "-1", .low = INT64_MIN, .high = INT64_MAX,
-                       .range = WHOLE_NUMBER},
-        [KEY_INCREMENT] = {SEQUENCE(params.increment), .name = "increment",
+                      .fallback = "counter", .range = "counter, gapless or time"},
+        [KEY_START] = {SEQUENCE(params.start), .kinds = COUNTING, .name = "start",
+                       .parse = parse_i64, .fallback = "1", .descending = "-1", .low = INT64_MIN,
+                       .high = INT64_MAX, .range = WHOLE_NUMBER},
+        [KEY_INCREMENT] = {SEQUENCE(params.increment), .kinds = COUNTING, .name = "increment",
                            .parse = parse_increment, .fallback = "1", .low = INT64_MIN,
                            .high = INT64_MAX, .range = WHOLE_NUMBER ", other than 0"},
-        [KEY_MIN] = {SEQUENCE(params.min), .name = "min", .parse = parse_i64, .fallback = "1",
-                     .descending = "-9223372036854775808", .low = INT64_MIN, .high = INT64_MAX,
-                     .range = WHOLE_NUMBER},
-        [KEY_MAX] = {SEQUENCE(params.max), .name = "max", .parse = parse_i64,
+        [KEY_MIN] = {SEQUENCE(params.min), .kinds = COUNTING, .name = "min", .parse = parse_i64,
+                     .fallback = "1", .descending = "-9223372036854775808", .low = INT64_MIN,
+                     .high = INT64_MAX, .range = WHOLE_NUMBER},
+        [KEY_MAX] = {SEQUENCE(params.max), .kinds = COUNTING, .name = "max", .parse = parse_i64,
                      .fallback = "9223372036854775807", .descending = "-1", .low = INT64_MIN,
                      .high = INT64_MAX, .range = WHOLE_NUMBER},
-        [KEY_CYCLE] = {SEQUENCE(params.cycle), .name = "cycle", .parse = parse_bool,
-                       .fallback = "no", .range = "yes or no (or true, false, on, off, 1, 0)"},
-        [KEY_RESERVE] = {SEQUENCE(params.reserve), .name = "reserve", .parse = parse_reserve,
-                         .fallback = "auto", .low = 1, .high = SEQUENCE_RESERVE_MAX,
+        [KEY_CYCLE] = {SEQUENCE(params.cycle), .kinds = COUNTING, .name = "cycle",
+                       .parse = parse_bool, .fallback = "no",
+                       .range = "yes or no (or true, false, on, off, 1, 0)"},
+        [KEY_RESERVE] = {SEQUENCE(params.reserve), .kinds = RESERVING, .name = "reserve",
+                         .parse = parse_reserve, .fallback = "auto", .low = 1,
+                         .high = SEQUENCE_RESERVE_MAX,
                          .range = "auto, or a whole number from 1 to 4294967296"},
+        [KEY_HOLD_LIMIT] = {SEQUENCE(params.hold_limit), .kinds = CONFIG_KIND(SEQUENCE_GAPLESS),
+                            .name = "hold_limit", .parse = parse_u32, .fallback = "0", .low = 0,
+                            .high = SEQUENCE_HOLD_LIMIT_MAX,
+                            .range = "seconds, a whole number from 0 (no limit) to 604800"},
+        [KEY_EPOCH] = {SEQUENCE(params.epoch), .kinds = TIME_ALONE, .name = "epoch",
+                       .parse = parse_instant, .fallback = "2020-01-01", .low = 0,
+                       .high = SEQUENCE_EPOCH_MAX / 1000,
+                       .range = "a date in UTC from 1970-01-01 to 2100-01-01, as 2020-01-01 or "
+                                "2020-01-01T00:00:00Z, or @SECONDS since 1970"},
+        [KEY_NODE] = {SEQUENCE(params.node), .kinds = TIME_ALONE, .name = "node",
+                      .parse = parse_u16, .fallback = "0", .low = 0, .high = 65535,
+                      .range = "a whole number from 0 to 65535 that fits in node_bits"},
+        [KEY_NODE_BITS] = {SEQUENCE(params.node_bits), .kinds = TIME_ALONE, .name = "node_bits",
+                           .parse = parse_u8, .fallback = "10", .low = 0,
+                           .high = SEQUENCE_NODE_BITS_MAX, .range = "a whole number from 0 to 16"},
+        [KEY_SERIAL_BITS] = {SEQUENCE(params.serial_bits), .kinds = TIME_ALONE,
+                             .name = "serial_bits", .parse = parse_u8, .fallback = "12", .low = 1,
+                             .high = SEQUENCE_SERIAL_BITS_MAX,
+                             .range = "a whole number from 1 to 22"},
 };
 
 /* --- looking things up -------------------------------------------------- */
@@ -322,51 +406,14 @@ const struct config_key *config_key_find(enum config_section section, const char
         return NULL;
 }
 
-#define GUESS_MAX 32 /* longer than any key by more than a slip of the finger */
-
-static size_t least(size_t a, size_t b, size_t c)
-{
-        size_t ab = a < b ? a : b;
-
-        return ab < c ? ab : c;
-}
-
-/* Levenshtein's distance; both are shorter than GUESS_MAX. */
-static size_t edit_distance(const char *a, const char *b)
-{
-        size_t width = strlen(b), row[GUESS_MAX], corner, swap;
-
-        for (size_t j = 0; j <= width; j++)
-                row[j] = j;
-        for (size_t i = 1; a[i - 1]; i++) {
-                corner = row[0];
-                row[0] = i;
-                for (size_t j = 1; j <= width; j++) {
-                        swap = corner + (a[i - 1] != b[j - 1]);
-                        corner = row[j];
-                        row[j] = least(row[j] + 1, row[j - 1] + 1, swap);
-                }
-        }
-        return row[width];
-}
-
 const struct config_key *config_key_guess(enum config_section section, const char *name)
 {
-        const struct config_key *best = NULL;
-        size_t best_distance = 3, length = strlen(name), d; /* at most two slips */
+        struct similar similar = similar_to(name, strlen(name));
 
-        if (length >= GUESS_MAX)
-                return NULL;
-        for (size_t i = 0; i < CONFIG_N_KEYS; i++) {
-                if (config_keys[i].section != section)
-                        continue;
-                d = edit_distance(name, config_keys[i].name);
-                if (d < best_distance && d < length) {
-                        best = &config_keys[i];
-                        best_distance = d;
-                }
-        }
-        return best;
+        for (size_t i = 0; i < CONFIG_N_KEYS; i++)
+                if (config_keys[i].section == section)
+                        similar_try(&similar, config_keys[i].name, strlen(config_keys[i].name));
+        return similar.found ? config_key_find(section, similar.found) : NULL;
 }
 
 /* --- parsing by the table ---------------------------------------------- */
@@ -374,8 +421,8 @@ const struct config_key *config_key_guess(enum config_section section, const cha
 int config_key_parse(const struct config_key *key, const char *text, void *object,
                      const char **reason)
 {
-        /* To a group, the empty value says something; to all others it is a slip. */
-        if (text[0] == '\0' && key->parse != parse_group)
+        /* To a group and a socket, the empty value says something; to all others it is a slip. */
+        if (text[0] == '\0' && key->parse != parse_group && key->parse != parse_socket)
                 return refuse(reason, "is empty");
         return key->parse(key, text, (char *)object + key->offset, reason);
 }

@@ -27,6 +27,7 @@ enum config_key_id {
         KEY_MAX_SEQUENCES,
         KEY_SERVICE_RESERVE,
         KEY_ON_STOP,
+        KEY_MAX_CLIENTS,
         KEY_KIND,
         KEY_START,
         KEY_INCREMENT,
@@ -34,6 +35,11 @@ enum config_key_id {
         KEY_MAX,
         KEY_CYCLE,
         KEY_RESERVE,
+        KEY_HOLD_LIMIT,
+        KEY_EPOCH,
+        KEY_NODE,
+        KEY_NODE_BITS,
+        KEY_SERIAL_BITS,
         CONFIG_N_KEYS
 };
 
@@ -56,7 +62,10 @@ struct config_key {
         config_parser parse;
         size_t offset;     /* where it goes in the section's struct */
         int64_t low, high; /* of a number: inclusive; of a string: of its length */
+        unsigned kinds;    /* of sequences that have the key, CONFIG_KIND() of each; 0: all */
 };
+
+#define CONFIG_KIND(kind) (1U << (kind))
 
 extern const struct config_key config_keys[CONFIG_N_KEYS];
 

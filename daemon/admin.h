@@ -29,6 +29,9 @@ typedef void (*admin_done)(void *userdata, int error, const char *message);
  * it and clients can find it, or with what failed: always later, never from
  * within, and in the order of these calls. `name` and `params` are copied.
  * -ENOMEM: done() will not be called.
+ *
+ * done() may be called from within admin_alter() and the like, which first finish
+ * what is under way: it must call nothing of this file.
  */
 int admin_create(struct service *service, const char *name, const struct sequence_params *params,
                  admin_done done, void *userdata);

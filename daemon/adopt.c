@@ -67,6 +67,28 @@ static struct adopt_plan decide_frozen(const struct sequence *sequence,
         };
 }
 
+/*
+ * `next` moves by commits alone, so it is exact: frozen or not, it is where the
+ * next daemon goes on. The ceiling may lie below what the store has, if the last
+ * daemon died between the two.
+ */
+static struct adopt_plan decide_gapless(const struct sequence *sequence,
+                                        const struct adopt_view *view)
+{
+        uint64_t durable = max_u64(sequence->hi, view->ceiling);
+        uint64_t next = view->next & ~CELL_FROZEN;
+
+        if (next < durable || next > durable + WINDOW_OVERSHOOT_MAX || next > sequence->map.limit)
+                return fresh(durable, "its next index cannot be believed");
+        return (struct adopt_plan){
+                .action = view->next & CELL_FROZEN ? ADOPT_FROZEN : ADOPT_KEEP,
+                .position = next,
+                .floor = view->floor,
+                .ceiling = view->ceiling,
+                .store_behind = view->ceiling > sequence->hi,
+        };
+}
+
 static struct adopt_plan decide_open(const struct sequence *sequence, const struct adopt_view *view)
 {
         uint64_t durable = max_u64(sequence->hi, view->ceiling);
@@ -99,6 +121,8 @@ struct adopt_plan adopt_decide(const struct sequence *sequence, const struct ado
                              NULL);
         if (view->floor > limit || view->ceiling > limit)
                 return fresh(sequence->hi, "its limits cannot be believed");
+        if (sequence->params.kind == SEQUENCE_GAPLESS)
+                return decide_gapless(sequence, view);
         if (view->next & CELL_FROZEN)
                 return decide_frozen(sequence, view);
         return decide_open(sequence, view);

@@ -8,8 +8,8 @@
  * the log. Only when the store has confirmed all of it does anything show in
  * the segment; when it refuses, nothing has changed.
  *
- * Altering a sequence freezes its window, so that it is known which value was
- * the last; the new generation goes on from there, in a slot of its own.
+ * A sequence gone from the file keeps its state and its service: to drop it
+ * takes a word of its own.
  */
 
 #include <errno.h>
@@ -18,26 +18,49 @@
 #include <string.h>
 
 #include "atomic.h"
+#include "change.h"
 #include "log.h"
 #include "service.h"
-#include "window.h"
-
-/* So many names of a kind are said one by one; then their number. */
-#define NAMES_SAID 10
-
-struct change {
-        const struct config_sequence *wanted;
-        struct sequence *sequence; /* altered or tuned; NULL: created */
-        struct store_op *op;       /* in `ops`, of the kind that says what to do */
-        uint64_t position;         /* altered: where the new generation begins */
-};
 
 struct changes {
         struct change *items;
-        size_t n;
+        size_t n, room;
         struct store_op *ops;
         size_t n_ops;
 };
+
+/* Most files ask for nothing new: room is made as changes are found. */
+static int changes_add(struct changes *changes, const struct change *change)
+{
+        size_t room = changes->room ? 2 * changes->room : 64;
+        struct change *items;
+
+        if (changes->n == changes->room) {
+                items = reallocarray(changes->items, room, sizeof(*items));
+                if (!items)
+                        return -ENOMEM;
+                changes->items = items;
+                changes->room = room;
+        }
+        changes->items[changes->n++] = *change;
+        return 0;
+}
+
+static int changes_ops(struct changes *changes)
+{
+        changes->ops = calloc(CHANGE_OPS_MAX * changes->n + 1, sizeof(*changes->ops));
+        if (!changes->ops)
+                return -ENOMEM;
+        for (size_t i = 0; i < changes->n; i++)
+                changes->n_ops += change_ops(&changes->items[i], &changes->ops[changes->n_ops]);
+        return 0;
+}
+
+static void changes_undo(struct service *service, const struct changes *changes)
+{
+        for (size_t i = 0; i < changes->n; i++)
+                change_undo(service, &changes->items[i]);
+}
 
 /* --- comparing --------------------------------------------------------- */
 
@@ -51,206 +74,96 @@ static struct sequence_params params_for(const struct sequence *sequence,
         return params;
 }
 
-static bool reserve_alone_differs(const struct sequence_params *a, const struct sequence_params *b)
-{
-        struct sequence_params same = *b;
-
-        same.reserve = a->reserve;
-        return a->reserve != b->reserve && sequence_params_equal(a, &same);
-}
-
 static void say_start(const struct sequence *sequence, const struct config_sequence *wanted)
 {
         if (wanted->given_start && wanted->params.start != sequence->params.start)
                 log_about(LOG_NOTICE, sequence->name,
                           "start = %" PRId64 " is not applied again: the sequence exists, it "
-                          "started at %" PRId64,
+                          "started at %" PRId64 "; `seqnum restart` would",
                           wanted->params.start, sequence->params.start);
 }
 
-/*
- * Close the window to learn the last value and find where the new generation
- * begins: with that value as its index 0, used up already, so that the next
- * one is a step of the new increment away. False when the new limits leave it
- * out; the window is then opened again.
- */
-static bool plan_alter(struct service *service, struct change *change,
-                       struct sequence_params *params, int64_t *origin)
-{
-        struct sequence *sequence = change->sequence;
-        uint64_t end = window_freeze(service->segment, sequence);
-
-        if (!window_next(service->segment, sequence, &end))
-                end = sequence->ceiling; /* nobody can have claimed so far above it */
-        *origin = end ? sequence_map_value(&sequence->map, end - 1) : sequence->origin;
-        change->position = end ? 1 : 0;
-        if (*origin >= params->min && *origin <= params->max) {
-                if (params->start < params->min || params->start > params->max)
-                        params->start = *origin;
-                return true;
-        }
-        log_about(LOG_ERR, sequence->name,
-                  "cannot be altered: it has come to %" PRId64 ", outside min = %" PRId64
-                  " and max = %" PRId64 "; it stays as it is",
-                  *origin, params->min, params->max);
-        refill_want(&service->refill, sequence);
-        return false;
-}
-
-static struct store_op *add_op(struct changes *changes, struct store_op op)
-{
-        changes->ops[changes->n_ops] = op;
-        return &changes->ops[changes->n_ops++];
-}
-
-static void compare_existing(struct service *service, struct changes *changes,
+/* One that cannot be changed as asked stays as it is; the others are changed. */
+static void compare_existing(struct service *service, struct change *change,
                              struct sequence *sequence, const struct config_sequence *wanted)
 {
-        struct change *change = &changes->items[changes->n];
         struct sequence_params params = params_for(sequence, wanted);
-        struct store_op op = {
-                .id = sequence->id,
-                .generation = sequence->generation,
-        };
+        char message[CHANGE_MESSAGE_SIZE];
 
         say_start(sequence, wanted);
-        if (sequence_params_equal(&params, &sequence->params))
+        if (change_alter(service, sequence, &params, change, message) >= 0)
                 return;
-        *change = (struct change){.wanted = wanted, .sequence = sequence};
-        if (reserve_alone_differs(&params, &sequence->params)) {
-                op.type = STORE_TUNE;
-        } else {
-                op.type = STORE_REPLACE;
-                if (!registry_at(&service->registry, sequence->slot) ||
-                    !plan_alter(service, change, &params, &op.origin))
-                        return;
-        }
-        op.params = params;
-        change->op = add_op(changes, op);
-        if (op.type == STORE_REPLACE && change->position > 0)
-                (void)add_op(changes, (struct store_op){
-                                              .type = STORE_SAVE,
-                                              .id = sequence->id,
-                                              .generation = sequence->generation + 1,
-                                              .position = change->position,
-                                      });
-        changes->n++;
+        log_about(LOG_ERR, sequence->name, "cannot be altered: %s", message);
+        change->type = CHANGE_NONE;
 }
 
-static void compare(struct service *service, struct changes *changes, const struct config *config)
-{
-        for (size_t i = 0; i < config->n_sequences; i++) {
-                const struct config_sequence *wanted = &config->sequences[i];
-                struct sequence *sequence = registry_find(&service->registry, wanted->name);
-
-                if (sequence) {
-                        compare_existing(service, changes, sequence, wanted);
-                        continue;
-                }
-                changes->items[changes->n++] = (struct change){
-                        .wanted = wanted,
-                        .op = add_op(changes,
-                                     (struct store_op){
-                                             .type = STORE_CREATE,
-                                             .name = wanted->name,
-                                             .params = wanted->params,
-                                             .origin = wanted->params.start,
-                                     }),
-                };
-        }
-}
-
-/* --- after the commit -------------------------------------------------- */
-
-static int created(struct service *service, const struct change *change)
-{
-        const struct store_sequence stored = {
-                .id = change->op->id,
-                .generation = change->op->generation,
-                .name = change->wanted->name,
-                .params = change->op->params,
-                .origin = change->op->origin,
-                .exact = true,
-        };
-        struct sequence *sequence;
-        int r;
-
-        r = registry_add(&service->registry, &stored, &sequence);
-        if (r >= 0)
-                r = service_place(service, service->segment, sequence, 0);
-        if (r >= 0)
-                log_about(LOG_INFO, sequence->name, "created, from %" PRId64 " by %" PRId64,
-                          sequence->params.start, sequence->params.increment);
-        return r;
-}
-
-static int altered(struct service *service, const struct change *change)
-{
-        struct sequence *sequence = change->sequence;
-        uint32_t slot = sequence->slot;
-        uint64_t end;
-        int r;
-
-        /* The new generation begins behind the claims that wait: they are theirs now. */
-        if (window_next(service->segment, sequence, &end))
-                window_grant_rest(service->segment, sequence);
-        sequence_redefine(sequence, &change->op->params, change->op->origin, change->op->generation,
-                          change->position);
-        registry_detach(&service->registry, sequence);
-        r = service_place(service, service->segment, sequence, change->position);
-        if (r < 0)
-                return r;
-        segment_remove(service->segment, sequence->name, slot);
-        window_hand_over(service->segment, slot);
-        log_about(LOG_NOTICE, sequence->name, "altered, going on after %" PRId64,
-                  change->op->origin);
-        return 0;
-}
-
-static int show(struct service *service, const struct changes *changes)
+static int compare(struct service *service, struct changes *changes, const struct config *config)
 {
         int r = 0;
 
-        for (size_t i = 0; i < changes->n; i++) {
-                const struct change *change = &changes->items[i];
-                int s = 0;
+        for (size_t i = 0; i < config->n_sequences && r >= 0; i++) {
+                const struct config_sequence *wanted = &config->sequences[i];
+                struct sequence *sequence = registry_find(&service->registry, wanted->name);
+                struct change change;
 
-                if (!change->sequence)
-                        s = created(service, change);
-                else if (change->op->type == STORE_REPLACE)
-                        s = altered(service, change);
+                if (sequence)
+                        compare_existing(service, &change, sequence, wanted);
                 else
-                        change->sequence->params.reserve = change->op->params.reserve;
+                        change_create(wanted->name, &wanted->params, &change);
+                if (change.type == CHANGE_NONE)
+                        continue;
+                r = changes_add(changes, &change);
+                if (r < 0)
+                        change_undo(service, &change);
+        }
+        return r < 0 ? r : changes_ops(changes);
+}
+
+/* --- the commit --------------------------------------------------------- */
+
+/* So many new sequences are said one by one; then their number. */
+#define NAMES_SAID 10
+
+static void say_created(const struct change *change, size_t n_before)
+{
+        if (n_before < NAMES_SAID)
+                log_about(LOG_INFO, change->name, "created, %s from %" PRId64 " by %" PRId64,
+                          sequence_kind_name(change->params.kind), change->params.start,
+                          change->params.increment);
+}
+
+/* The store has it all, so from here on there is no way back. */
+static void show(struct service *service, struct changes *changes)
+{
+        size_t n_created = 0;
+        int r = 0, s;
+
+        for (size_t i = 0; i < changes->n; i++) {
+                if (changes->items[i].type == CHANGE_CREATE)
+                        say_created(&changes->items[i], n_created++);
+                s = change_show(service, &changes->items[i]);
                 if (s < 0)
                         r = s;
         }
-        publish_u32(&service->segment->header->n_sequences, service->registry.n_sequences);
-        return r;
+        if (n_created > NAMES_SAID)
+                log_info("created %zu more", n_created - NAMES_SAID);
+        if (r < 0) /* out of slots, or of memory at the moment: a fresh segment has room */
+                (void)service_replace_segment(service, "the changes did not fit");
 }
 
-/* The commit failed: what was frozen to be altered is opened again. */
-static void undo(struct service *service, const struct changes *changes)
-{
-        for (size_t i = 0; i < changes->n; i++)
-                if (changes->items[i].op->type == STORE_REPLACE)
-                        refill_want(&service->refill, changes->items[i].sequence);
-}
-
-static int commit(struct service *service, const struct changes *changes)
+static int commit(struct service *service, struct changes *changes)
 {
         char message[COMMIT_MESSAGE_SIZE];
         int r;
 
         r = service_commit(service, changes->ops, changes->n_ops, message);
-        if (r < 0) {
-                log_error("cannot store the changes of the configuration: %s; nothing was changed",
-                          message);
-                undo(service, changes);
-                return r;
+        if (r >= 0) {
+                show(service, changes);
+                return 0;
         }
-        r = show(service, changes);
-        if (r < 0) /* out of slots, or of memory at the moment: a fresh segment has room */
-                r = service_replace_segment(service, "the changes did not fit");
+        log_error("cannot store the changes of the configuration: %s; nothing was changed",
+                  message);
+        changes_undo(service, changes);
         return r;
 }
 
@@ -292,8 +205,20 @@ static int permit(struct service *service, const struct config *config, gid_t gr
         return r;
 }
 
+static void take_templates(struct service *service, struct config *config)
+{
+        struct config_sequence *templates = service->config->templates;
+        size_t n_templates = service->config->n_templates;
+
+        service->config->templates = config->templates;
+        service->config->n_templates = config->n_templates;
+        config->templates = templates;
+        config->n_templates = n_templates;
+        service_note_templates(service, service->segment);
+}
+
 /* The keys of [service] that can change while serving; the others are named. */
-static void take_keys(struct service *service, const struct config *config, gid_t group)
+static void take_keys(struct service *service, struct config *config, gid_t group)
 {
         if (config == service->config)
                 return;
@@ -306,51 +231,40 @@ static void take_keys(struct service *service, const struct config *config, gid_
         service->config->on_stop = config->on_stop;
         service->config->reserve = config->reserve;
         service->config->mode = config->mode;
+        service->config->max_clients = config->max_clients;
         service->group = group;
+        take_templates(service, config);
 }
 
-/* A sequence gone from the file keeps its state and its service. */
+/* They were made by a template or a command, or their section is gone from the file. */
 static void say_unlisted(const struct service *service, const struct config *config)
 {
-        size_t n_unlisted = 0;
+        size_t n = service->registry.n_sequences;
 
-        for (size_t i = 0; i < config->n_sequences; i++) {
-                struct sequence *sequence =
-                        registry_find(&service->registry, config->sequences[i].name);
-
-                if (sequence)
-                        sequence->listed = true;
-        }
-        registry_each (&service->registry, sequence) {
-                if (!sequence->listed && n_unlisted++ < NAMES_SAID)
-                        log_about(LOG_NOTICE, sequence->name,
-                                  "is not in %s; it keeps its state and its service", config->path);
-                sequence->listed = false;
-        }
-        if (n_unlisted > NAMES_SAID)
-                log_notice("so do %zu more", n_unlisted - NAMES_SAID);
+        if (n > config->n_sequences)
+                log_info("%zu sequences have no section in %s: they keep their state and their "
+                         "service",
+                         n - config->n_sequences, config->path);
 }
 
 static int apply_sequences(struct service *service, const struct config *config)
 {
-        struct changes changes = {
-                .items = calloc(config->n_sequences + 1, sizeof(*changes.items)),
-                .ops = calloc(2 * config->n_sequences + 1, sizeof(*changes.ops)),
-        };
-        int r = -ENOMEM;
+        struct changes changes = {0};
+        int r;
 
         refill_pause(&service->refill);
-        if (changes.items && changes.ops) {
-                compare(service, &changes, config);
+        r = compare(service, &changes, config);
+        if (r >= 0)
                 r = commit(service, &changes);
-        }
+        else
+                changes_undo(service, &changes);
         free(changes.items);
         free(changes.ops);
         refill_resume(&service->refill);
         return r;
 }
 
-int service_apply(struct service *service, const struct config *config)
+int service_apply(struct service *service, struct config *config)
 {
         gid_t group;
         int r;
@@ -367,7 +281,8 @@ int service_apply(struct service *service, const struct config *config)
                 (void)permit(service, service->config, service->group);
                 return r;
         }
-        take_keys(service, config, group);
         say_unlisted(service, config);
+        config_forget_sequences(config);
+        take_keys(service, config, group);
         return 0;
 }

@@ -48,6 +48,16 @@ void refill_want(struct refill *refill, struct sequence *sequence)
         refill->wanting[refill->n_wanting++] = sequence;
 }
 
+void refill_forget(struct refill *refill, const struct sequence *sequence)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < refill->n_wanting; i++)
+                if (refill->wanting[i] != sequence)
+                        refill->wanting[n++] = refill->wanting[i];
+        refill->n_wanting = n;
+}
+
 static void want_word(struct refill *refill, uint32_t word)
 {
         uint64_t bits = bell_take(&refill->segment->map.wants[word]);
@@ -118,6 +128,55 @@ static struct store_op reservation(const struct sequence *sequence, uint64_t end
         return op;
 }
 
+/* Up to where ids of kind time should be reserved; `next` when that is so. */
+static uint64_t time_to_keep(struct sequence *sequence, uint64_t next)
+{
+        const struct sequence_params *params = &sequence->params;
+        uint64_t now = sequence_time_index(params, clock_usec(CLOCK_REALTIME) / 1000);
+        uint64_t base = next > now ? next : now;
+
+        sequence->size = sequence_time_ahead(params);
+        if (sequence->frozen || base + sequence->size / 2 >= sequence->ceiling)
+                return base + sequence->size;
+        return next;
+}
+
+/*
+ * A gapless sequence reserves nothing: what was committed is saved. True: the
+ * commit in *ret.
+ */
+static bool plan_gapless(struct refill *refill, struct sequence *sequence, uint64_t next,
+                         struct store_op *ret)
+{
+        if (sequence->frozen && !committer_sound(refill->committer)) {
+                /* What failed may have been to end this window: a commit first. */
+                *ret = reservation(sequence, sequence->hi);
+                return true;
+        }
+        if (next == sequence->hi) {
+                if (sequence->frozen || sequence->ceiling < next)
+                        window_confirm(refill->segment, sequence, next);
+                return false;
+        }
+        *ret = (struct store_op){
+                .type = STORE_SAVE,
+                .id = sequence->id,
+                .generation = sequence->generation,
+                .position = next,
+        };
+        return true;
+}
+
+/* Is there no need to look closer? */
+static bool enough(struct sequence *sequence, uint64_t next)
+{
+        if (sequence->frozen || sequence->ceiling > sequence->hi || next >= sequence->ceiling)
+                return false;
+        if (sequence->params.kind == SEQUENCE_TIME)
+                return time_to_keep(sequence, next) == next;
+        return next <= sequence->low;
+}
+
 /*
  * What a sequence that was rung for needs. True: the reservation in *ret.
  * False: nothing (any more), or nothing that a commit would have to precede.
@@ -133,8 +192,9 @@ static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
                 refill->distrust(sequence, refill->userdata);
                 return false;
         }
-        if (!sequence->frozen && next <= sequence->low && next < sequence->ceiling &&
-            sequence->ceiling <= sequence->hi)
+        if (sequence->params.kind == SEQUENCE_GAPLESS)
+                return plan_gapless(refill, sequence, next, ret);
+        if (enough(sequence, next))
                 return false;
         if (sequence->frozen && !committer_sound(refill->committer)) {
                 /* What failed may have been to end this window: a commit first. */
@@ -153,13 +213,20 @@ static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
                 return false;
         }
 
-        sequence->size = size_to_keep(sequence, next, now);
-        end = next + sequence->size < limit ? next + sequence->size : limit;
+        if (sequence->params.kind == SEQUENCE_TIME) {
+                end = time_to_keep(sequence, next);
+        } else {
+                sequence->size = size_to_keep(sequence, next, now);
+                end = next + sequence->size;
+        }
+        if (end > limit)
+                end = limit;
         if (end < sequence->ceiling)
                 end = sequence->ceiling; /* a store from a backup must catch up at once */
         if (end <= sequence->hi && !sequence->frozen) {
                 /* It slowed down, enough is ahead: only the low mark moves. */
-                (void)window_grant(refill->segment, sequence, sequence->lo, sequence->hi);
+                if (window_grant(refill->segment, sequence, sequence->lo, sequence->hi))
+                        refill_want(refill, sequence);
                 return false;
         }
         if (end <= sequence->hi)
@@ -202,8 +269,26 @@ static void retry_later(struct refill *refill)
         (void)sd_event_source_set_enabled(refill->retry, SD_EVENT_ONESHOT);
 }
 
+/* Commits of a gapless sequence are in the store; more may have been made since. */
+static void saved(struct refill *refill, struct sequence *sequence, const struct store_op *op)
+{
+        uint64_t next;
+
+        sequence->lo = sequence->hi = op->position;
+        sequence->exact = true;
+        if (!registry_at(refill->registry, sequence->slot))
+                return;
+        window_confirm(refill->segment, sequence, op->position);
+        if (!window_next(refill->segment, sequence, &next) || next > op->position)
+                refill_want(refill, sequence);
+}
+
 static void publish(struct refill *refill, struct sequence *sequence, const struct store_op *op)
 {
+        if (op->type == STORE_SAVE) {
+                saved(refill, sequence, op);
+                return;
+        }
         if (op->type != STORE_RESERVE) {
                 refill_want(refill, sequence);
                 return;

@@ -56,3 +56,6 @@ void refill_answer(struct refill *refill);
 /* Note that a sequence wants more; refill_run() starts the commit. */
 void refill_want(struct refill *refill, struct sequence *sequence);
 void refill_run(struct refill *refill);
+
+/* The sequence is about to be freed. With refills paused. */
+void refill_forget(struct refill *refill, const struct sequence *sequence);

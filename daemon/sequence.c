@@ -12,14 +12,8 @@
 
 #define NO_SLOT UINT32_MAX
 
-static struct sequence *sequence_free(struct sequence *sequence)
-{
-        if (!sequence)
-                return NULL;
-        free(sequence->name);
-        free(sequence);
-        return NULL;
-}
+/* Unless `reserve` says otherwise, ids of kind time are reserved so far ahead, milliseconds. */
+#define TIME_AHEAD_MSEC 10000
 
 struct sequence *registry_find(const struct registry *registry, const char *name)
 {
@@ -32,18 +26,15 @@ struct sequence *registry_find(const struct registry *registry, const char *name
 int registry_add(struct registry *registry, const struct store_sequence *stored,
                  struct sequence **ret)
 {
+        size_t length = strlen(stored->name);
         struct sequence *sequence;
 
         if (registry_find(registry, stored->name))
                 return -EEXIST;
-        sequence = calloc(1, sizeof(*sequence));
+        sequence = calloc(1, sizeof(*sequence) + length + 1);
         if (!sequence)
                 return -ENOMEM;
-        sequence->name = strdup(stored->name);
-        if (!sequence->name) {
-                sequence_free(sequence);
-                return -ENOMEM;
-        }
+        sequence->name = memcpy(sequence + 1, stored->name, length + 1);
         sequence->id = stored->id;
         sequence->slot = NO_SLOT;
         sequence_redefine(sequence, &stored->params, stored->origin, stored->generation,
@@ -51,10 +42,9 @@ int registry_add(struct registry *registry, const struct store_sequence *stored,
         sequence->lo = stored->lo;
         sequence->exact = stored->exact;
 
-        HASH_ADD_KEYPTR(by_name, registry->by_name, sequence->name, strlen(sequence->name),
-                        sequence);
+        HASH_ADD_KEYPTR(by_name, registry->by_name, sequence->name, length, sequence);
         if (!sequence->by_name.tbl) { /* how uthash says that memory ran out */
-                sequence_free(sequence);
+                free(sequence);
                 return -ENOMEM;
         }
         registry->n_sequences++;
@@ -93,9 +83,14 @@ void registry_detach(struct registry *registry, struct sequence *sequence)
         sequence->slot = NO_SLOT;
 }
 
+int registry_expect(struct registry *registry, uint32_t slot)
+{
+        return grow_slots(registry, (size_t)slot + 1);
+}
+
 int registry_move(struct registry *registry, struct sequence *sequence, uint32_t slot)
 {
-        int r = grow_slots(registry, (size_t)slot + 1);
+        int r = registry_expect(registry, slot);
 
         if (r < 0)
                 return r;
@@ -113,6 +108,16 @@ void registry_clear_slots(struct registry *registry)
                 sequence->slot = NO_SLOT;
 }
 
+struct sequence *registry_remove(struct registry *registry, struct sequence *sequence)
+{
+        registry_detach(registry, sequence);
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it loses track in uthash */
+        HASH_DELETE(by_name, registry->by_name, sequence);
+        registry->n_sequences--;
+        free(sequence);
+        return NULL;
+}
+
 void registry_clear(struct registry *registry)
 {
         struct sequence *sequence, *next;
@@ -120,7 +125,7 @@ void registry_clear(struct registry *registry)
         HASH_ITER (by_name, registry->by_name, sequence, next) {
                 /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it loses track in uthash */
                 HASH_DELETE(by_name, registry->by_name, sequence);
-                sequence_free(sequence);
+                free(sequence);
         }
         free(registry->by_slot);
         *registry = (struct registry){0};
@@ -138,7 +143,12 @@ void sequence_redefine(struct sequence *sequence, const struct sequence_params *
         sequence->floor = sequence->ceiling = position;
         sequence->low = UINT64_MAX;
         sequence->frozen = false;
-        sequence->size = 0;
+        sequence->size = params->kind == SEQUENCE_TIME ? sequence_time_ahead(params) : 0;
         sequence->refilled_usec = 0;
         sequence->refilled_next = position;
+}
+
+uint64_t sequence_time_ahead(const struct sequence_params *params)
+{
+        return (params->reserve ? params->reserve : TIME_AHEAD_MSEC) << params->serial_bits;
 }

@@ -20,7 +20,7 @@
 
 struct sequence {
         UT_hash_handle by_name;
-        char *name;
+        const char *name; /* in the same allocation */
         uint64_t id, generation;
         struct sequence_params params;
         int64_t origin;
@@ -35,8 +35,6 @@ struct sequence {
         uint64_t floor, ceiling, low;
         bool frozen;
         uint64_t frozen_at; /* index at which claims ended, valid while frozen */
-
-        bool listed; /* scratch of a reload: it is in the file */
 
         /* reservation */
         bool wanted;            /* in the list of those that want more */
@@ -75,6 +73,12 @@ struct sequence *registry_at(const struct registry *registry, uint32_t slot);
 /* From now on `slot` serves the sequence, and its former slot none. 0 or -ENOMEM. */
 int registry_move(struct registry *registry, struct sequence *sequence, uint32_t slot);
 
+/* Forget the sequence and free it: it was dropped. Returns NULL. */
+struct sequence *registry_remove(struct registry *registry, struct sequence *sequence);
+
+/* Make room for one slot more, so that registry_move() to it cannot fail. 0 or -ENOMEM. */
+int registry_expect(struct registry *registry, uint32_t slot);
+
 /* No slot serves the sequence any more. */
 void registry_detach(struct registry *registry, struct sequence *sequence);
 
@@ -86,6 +90,9 @@ void registry_clear(struct registry *registry);
 /* New parameters and generation, as the store has confirmed them. */
 void sequence_redefine(struct sequence *sequence, const struct sequence_params *params,
                        int64_t origin, uint64_t generation, uint64_t position);
+
+/* Of kind time: how many indices are kept reserved ahead of the clock. */
+uint64_t sequence_time_ahead(const struct sequence_params *params);
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): `sequence` is the name it declares */
 #define registry_each(registry, sequence)                                                          \

@@ -16,6 +16,7 @@
 
 #include "seqnum.h" /* struct seqnum_run */
 #include "service.h"
+#include "turn.h"
 
 /* Draw `count` numbers of a counter or of kind time.
  *   -EAGAIN      not now: ask again when the store has committed something, or
@@ -31,14 +32,17 @@ int serve_draw(struct service *service, struct sequence *sequence, uint32_t coun
 int serve_peek(const struct service *service, const struct sequence *sequence, int64_t *ret);
 int serve_last(const struct service *service, const struct sequence *sequence, int64_t *ret);
 
-/* A transaction on a gapless sequence, of a connection. Zeroed: none. */
+/* A transaction on a gapless sequence, of a connection. Zeroed: none, and nothing to clear. */
 struct serve_hold {
-        uint64_t owner; /* our id in the cell, 0: we never had a turn */
-        uint64_t segment_id, id, generation;
-        uint64_t index; /* held: the number's */
-        uint32_t slot;
-        uint32_t count; /* committing: so many from `index` on */
         enum { HOLD_NONE, HOLD_HELD, HOLD_COMMITTED } state; /* COMMITTED: not yet durable */
+        uint64_t owner;          /* our id in the cell, 0: we have none */
+        uint64_t segment_id;     /* in which that is locked */
+        uint64_t id, generation; /* of the sequence */
+        uint64_t index;          /* the number's */
+        uint32_t slot;
+        uint32_t count; /* committed: so many from `index` on */
+        struct turn_watch watch;
+        char name[SEQUENCE_NAME_MAX + 1];
 };
 
 /*
@@ -52,7 +56,8 @@ int serve_begin(struct service *service, struct sequence *sequence, struct serve
 /*
  * Use `count` numbers up, from the one held. 0: the store has them, the hold is
  * none; -EAGAIN: ask again when the store has committed something; -ESTALE: the
- * turn was lost; -EINVAL: nothing is held; -EOVERFLOW: still held.
+ * turn was lost, or the sequence was changed, and the hold is none; -EINVAL:
+ * nothing is held; -EOVERFLOW: there are not so many, it is still held.
  */
 int serve_commit(struct service *service, struct serve_hold *hold, uint32_t count);
 

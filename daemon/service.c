@@ -12,10 +12,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <systemd/sd-daemon.h>
 
+#include "atomic.h"
 #include "clock.h"
+#include "control.h"
 #include "log.h"
 #include "window.h"
 
@@ -68,7 +71,9 @@ int service_place(struct service *service, struct segment *segment, struct seque
         uint32_t slot;
         int r;
 
-        r = segment_add(segment, &setup, &slot);
+        r = registry_expect(&service->registry, segment->slots_used);
+        if (r >= 0)
+                r = segment_add(segment, &setup, &slot);
         if (r >= 0)
                 r = registry_move(&service->registry, sequence, slot);
         if (r < 0)
@@ -124,12 +129,18 @@ int service_publish(struct service *service, struct segment *segment)
                 return r;
         if (service->segment && service->segment != segment && segment_named(service->segment))
                 (void)shm_unlink(service->segment->shm);
+        service_note_templates(service, segment);
         r = segment_publish(segment, &message);
 
         if (r < 0 && !service->nameless)
                 log_error("%s", message ? message : strerror(-r));
         free(message);
         return r;
+}
+
+void service_note_templates(const struct service *service, struct segment *segment)
+{
+        publish_u32(&segment->header->n_templates, (uint32_t)service->config->n_templates);
 }
 
 static void say_status(const struct service *service)
@@ -243,6 +254,15 @@ static void stop(struct service *service)
 
 /* --- events ------------------------------------------------------------ */
 
+/* Figures for people, in the segment. */
+static void count_commits(const struct service *service)
+{
+        struct commit_counters counters = committer_counters(service->committer);
+
+        count_set(&service->segment->header->commits, counters.commits);
+        count_set(&service->segment->header->failures, counters.failed);
+}
+
 static int on_commits(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
         struct service *service = userdata;
@@ -251,6 +271,8 @@ static int on_commits(sd_event_source *source, int fd, uint32_t revents, void *u
         (void)fd;
         (void)revents;
         committer_dispatch(service->committer);
+        count_commits(service);
+        control_retry(service->control);
         return 0;
 }
 
@@ -380,6 +402,8 @@ static int start(struct service *service)
         if (r >= 0)
                 r = service_apply(service, service->config);
         if (r >= 0)
+                r = control_new(&service->control, service);
+        if (r >= 0)
                 r = service_publish(service, service->segment);
         if (r < 0)
                 return r; /* said already */
@@ -399,6 +423,7 @@ int service_new(struct service **ret, struct config *config)
                 return -ENOMEM;
         }
         service->config = config;
+        service->turns_fd = -1;
         r = start(service);
         if (r < 0) {
                 service_free(service);
@@ -425,13 +450,18 @@ struct service *service_free(struct service *service)
 {
         if (!service)
                 return NULL;
+        service->control = control_free(service->control);
         if (service->serving)
                 stop(service);
+        if (service->committer)
+                committer_drain(service->committer); /* creations free themselves */
         sd_event_source_disable_unref(service->name);
         sd_event_source_disable_unref(service->again);
         sd_event_source_disable_unref(service->bell);
         sd_event_source_disable_unref(service->commits);
         doorbell_free(service->doorbell);
+        if (service->turns_fd >= 0)
+                close(service->turns_fd);
         committer_free(service->committer);
         refill_clear(&service->refill);
         sd_event_unref(service->event);

@@ -35,6 +35,11 @@ struct service {
         struct segment *segment;
         uint64_t segment_id; /* of the one that the store knows as in use */
         struct doorbell *doorbell;
+        int turns_fd; /* locks the ids with which the daemon takes turns, -1: none yet */
+        uint64_t turns_segment_id;
+        struct control *control;    /* NULL: no control socket */
+        struct creation *creations; /* on their way into the store, by name; admin.c */
+        uint32_t n_creations;
         sd_event_source *bell, *commits, *name, *again;
         bool serving;  /* the segment is published, the loop may run */
         bool nameless; /* its name is taken by an object that is not ours */
@@ -74,6 +79,9 @@ int service_place(struct service *service, struct segment *segment, struct seque
  */
 int service_publish(struct service *service, struct segment *segment);
 
+/* Tell clients, by the segment, whether names may come into being. */
+void service_note_templates(const struct service *service, struct segment *segment);
+
 /* The id of config->group, (gid_t)-1 for none; says in the log why there is none. */
 int service_find_group(const struct config *config, gid_t *ret);
 
@@ -103,9 +111,10 @@ void service_distrust(struct sequence *sequence, void *userdata);
 /*
  * Create and alter sequences as the configuration says, in one commit. 0, or
  * a negative errno with nothing changed; says in the log what it does and why
- * it does not.
+ * it does not. What was applied is taken out of `config` (its sequences, and
+ * its templates if it is not the service's own).
  */
-int service_apply(struct service *service, const struct config *config);
+int service_apply(struct service *service, struct config *config);
 
 /* With refills paused: close all windows and save where; 0, or the errno of the commit. */
 int service_freeze_all(struct service *service);

@@ -34,37 +34,52 @@
 
 #define DB_FILE        "seqnumd.db"
 #define APPLICATION_ID 0x5365714e /* "SeqN" */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define STRING_OF(x)   #x
 #define STRING(x)      STRING_OF(x)
 
-static const char schema[] = "PRAGMA application_id = " STRING(
-        APPLICATION_ID) ";"
-                        "PRAGMA user_version = " STRING(
-                                SCHEMA_VERSION) ";"
-                                                "BEGIN;"
-                                                "CREATE TABLE meta (key TEXT PRIMARY KEY, value "
-                                                "BLOB NOT NULL) STRICT, WITHOUT ROWID;"
-                                                "CREATE TABLE sequence ("
-                                                " id INTEGER PRIMARY KEY AUTOINCREMENT,"
-                                                " generation INTEGER NOT NULL,"
-                                                " name TEXT NOT NULL UNIQUE,"
-                                                " kind INTEGER NOT NULL,"
-                                                " start INTEGER NOT NULL,"
-                                                " increment INTEGER NOT NULL,"
-                                                " min INTEGER NOT NULL,"
-                                                " max INTEGER NOT NULL,"
-                                                " cycle INTEGER NOT NULL,"
-                                                " reserve INTEGER NOT NULL,"
-                                                " origin INTEGER NOT NULL,"
-                                                " lo INTEGER NOT NULL,"
-                                                " hi INTEGER NOT NULL,"
-                                                " exact INTEGER NOT NULL,"
-                                                " checksum INTEGER NOT NULL"
-                                                ") STRICT;"
-                                                "INSERT INTO meta VALUES ('instance', "
-                                                "randomblob(16));"
-                                                "COMMIT;";
+/* clang-format off */
+static const char schema[] =
+        "PRAGMA application_id = " STRING(APPLICATION_ID) ";"
+        "PRAGMA user_version = " STRING(SCHEMA_VERSION) ";"
+        "BEGIN;"
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+        "CREATE TABLE sequence ("
+        " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        " generation INTEGER NOT NULL,"
+        " name TEXT NOT NULL UNIQUE,"
+        " kind INTEGER NOT NULL,"
+        " start INTEGER NOT NULL,"
+        " increment INTEGER NOT NULL,"
+        " min INTEGER NOT NULL,"
+        " max INTEGER NOT NULL,"
+        " cycle INTEGER NOT NULL,"
+        " reserve INTEGER NOT NULL,"
+        " origin INTEGER NOT NULL,"
+        " lo INTEGER NOT NULL,"
+        " hi INTEGER NOT NULL,"
+        " exact INTEGER NOT NULL,"
+        " checksum INTEGER NOT NULL,"
+        " hold_limit INTEGER NOT NULL DEFAULT 0,"
+        " epoch INTEGER NOT NULL DEFAULT 0,"
+        " node INTEGER NOT NULL DEFAULT 0,"
+        " node_bits INTEGER NOT NULL DEFAULT 0,"
+        " serial_bits INTEGER NOT NULL DEFAULT 0"
+        ") STRICT;"
+        "INSERT INTO meta VALUES ('instance', randomblob(16));"
+        "COMMIT;";
+
+/* Format 1 knew counters alone; their checksums stand. */
+static const char upgrade_from_1[] =
+        "BEGIN;"
+        "ALTER TABLE sequence ADD COLUMN hold_limit INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE sequence ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE sequence ADD COLUMN node INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE sequence ADD COLUMN node_bits INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE sequence ADD COLUMN serial_bits INTEGER NOT NULL DEFAULT 0;"
+        "PRAGMA user_version = " STRING(SCHEMA_VERSION) ";"
+        "COMMIT;";
+/* clang-format on */
 
 enum statement {
         BEGIN,
@@ -81,7 +96,7 @@ enum statement {
 
 #define COLUMNS                                                                                    \
         "id, generation, name, kind, start, increment, min, max, cycle, reserve, origin, lo, hi, " \
-        "exact, checksum"
+        "exact, checksum, hold_limit, epoch, node, node_bits, serial_bits"
 
 static const char *const statements[N_STATEMENTS] = {
         [BEGIN] = "BEGIN IMMEDIATE",
@@ -89,11 +104,15 @@ static const char *const statements[N_STATEMENTS] = {
         [ROLLBACK] = "ROLLBACK",
         [LOAD] = "SELECT " COLUMNS " FROM sequence ORDER BY id",
         [FETCH] = "SELECT " COLUMNS " FROM sequence WHERE id = ?1",
-        [INSERT] = "INSERT INTO sequence (" COLUMNS ") VALUES "
-                   "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        [UPDATE] = "UPDATE sequence SET generation = ?2, name = ?3, kind = ?4, start = ?5, "
-                   "increment = ?6, min = ?7, max = ?8, cycle = ?9, reserve = ?10, origin = ?11, "
-                   "lo = ?12, hi = ?13, exact = ?14, checksum = ?15 WHERE id = ?1",
+        [INSERT] =
+                "INSERT INTO sequence (" COLUMNS ") VALUES "
+                "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, "
+                "?19, ?20)",
+        [UPDATE] =
+                "UPDATE sequence SET generation = ?2, name = ?3, kind = ?4, start = ?5, "
+                "increment = ?6, min = ?7, max = ?8, cycle = ?9, reserve = ?10, origin = ?11, "
+                "lo = ?12, hi = ?13, exact = ?14, checksum = ?15, hold_limit = ?16, epoch = ?17, "
+                "node = ?18, node_bits = ?19, serial_bits = ?20 WHERE id = ?1",
         [DELETE] = "DELETE FROM sequence WHERE id = ?1",
         [SEGMENT] = "INSERT OR REPLACE INTO meta VALUES ('segment', ?1)",
 };
@@ -103,6 +122,7 @@ struct store_sqlite {
         int lock;
         sqlite3 *db;
         sqlite3_stmt *prepared[N_STATEMENTS];
+        int64_t version;  /* of the format, as it was found */
         uint64_t last_id; /* the largest ever given: AUTOINCREMENT's own memory */
         char path[PATH_MAX];
 };
@@ -180,9 +200,24 @@ struct row {
         char name[SEQUENCE_NAME_MAX + 1];
 };
 
-/* FNV-1a over the row's fields, each as eight bytes, then the name. */
+static uint64_t hash_words(uint64_t hash, const uint64_t *words, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                for (unsigned shift = 0; shift < 64; shift += 8)
+                        hash = (hash ^ ((words[i] >> shift) & 0xff)) * UINT64_C(0x100000001b3);
+        return hash;
+}
+
+/*
+ * FNV-1a over the row's fields, each as eight bytes, then the name; then what
+ * only kinds other than a counter have, of which a counter's are checked to be 0.
+ */
 static int64_t row_checksum(const struct store_sequence *q)
 {
+        const uint64_t more[] = {
+                q->params.hold_limit, (uint64_t)q->params.epoch, q->params.node,
+                q->params.node_bits,  q->params.serial_bits,
+        };
         const uint64_t fields[] = {
                 q->id,
                 q->generation,
@@ -200,11 +235,11 @@ static int64_t row_checksum(const struct store_sequence *q)
         };
         uint64_t hash = UINT64_C(0xcbf29ce484222325);
 
-        for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-                for (unsigned shift = 0; shift < 64; shift += 8)
-                        hash = (hash ^ ((fields[i] >> shift) & 0xff)) * UINT64_C(0x100000001b3);
+        hash = hash_words(hash, fields, sizeof(fields) / sizeof(fields[0]));
         for (const char *c = q->name; *c; c++)
                 hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+        if (q->params.kind != SEQUENCE_COUNTER)
+                hash = hash_words(hash, more, sizeof(more) / sizeof(more[0]));
         return (int64_t)hash;
 }
 
@@ -234,7 +269,11 @@ static bool row_is_plain(sqlite3_stmt *statement, const struct store_sequence *q
         return (size_t)sqlite3_column_bytes(statement, 2) == strlen(q->name) &&
                sqlite3_column_int64(statement, 3) == (int64_t)q->params.kind &&
                sqlite3_column_int64(statement, 8) == q->params.cycle &&
-               sqlite3_column_int64(statement, 13) == q->exact;
+               sqlite3_column_int64(statement, 13) == q->exact &&
+               sqlite3_column_int64(statement, 15) == q->params.hold_limit &&
+               sqlite3_column_int64(statement, 17) == q->params.node &&
+               sqlite3_column_int64(statement, 18) == q->params.node_bits &&
+               sqlite3_column_int64(statement, 19) == q->params.serial_bits;
 }
 
 static int row_read(struct store_sqlite *s, sqlite3_stmt *statement, struct row *row)
@@ -260,6 +299,11 @@ static int row_read(struct store_sqlite *s, sqlite3_stmt *statement, struct row 
                                 .max = sqlite3_column_int64(statement, 7),
                                 .cycle = sqlite3_column_int(statement, 8) != 0,
                                 .reserve = (uint64_t)sqlite3_column_int64(statement, 9),
+                                .hold_limit = (uint32_t)sqlite3_column_int64(statement, 15),
+                                .epoch = sqlite3_column_int64(statement, 16),
+                                .node = (uint16_t)sqlite3_column_int(statement, 17),
+                                .node_bits = (uint8_t)sqlite3_column_int(statement, 18),
+                                .serial_bits = (uint8_t)sqlite3_column_int(statement, 19),
                         },
                 .origin = sqlite3_column_int64(statement, 10),
                 .lo = (uint64_t)sqlite3_column_int64(statement, 11),
@@ -293,6 +337,11 @@ static void row_bind(sqlite3_stmt *statement, const struct store_sequence *q)
                 (int64_t)q->hi,
                 q->exact,
                 row_checksum(q),
+                q->params.hold_limit,
+                q->params.epoch,
+                q->params.node,
+                q->params.node_bits,
+                q->params.serial_bits,
         };
 
         sqlite3_bind_int64(statement, 1, (int64_t)q->id);
@@ -351,6 +400,8 @@ static int create(struct store_sqlite *s, struct store_op *op)
                 .name = op->name,
                 .params = op->params,
                 .origin = op->origin,
+                .lo = op->position,
+                .hi = op->position,
                 .exact = true,
         };
         const char *fault = row_fault(&q);
@@ -667,8 +718,9 @@ static int check_identity(struct store_sqlite *s)
                            "the store %s was written by a newer version of seqnumd (format %" PRId64
                            ", this one knows %d): install that version",
                            s->path, version, SCHEMA_VERSION);
-        if (version != SCHEMA_VERSION)
+        if (version < 1)
                 return corrupt(s, "it has no format version");
+        s->version = version;
         return 0;
 }
 
@@ -816,6 +868,8 @@ static int open_all(struct store_sqlite *s, const char *directory)
                 r = configure(s);
         if (r >= 0)
                 r = settle_log(s);
+        if (r >= 0 && s->version == 1)
+                r = execute(s, upgrade_from_1, "upgrade");
         if (r >= 0)
                 r = read_instance(s);
         if (r >= 0)

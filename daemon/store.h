@@ -44,7 +44,7 @@ struct store_sequence {
 };
 
 enum store_op_type {
-        STORE_CREATE,  /* a new sequence; gives it its id, generation 1 */
+        STORE_CREATE,  /* a new sequence at `position`; gives it its id, generation 1 */
         STORE_REPLACE, /* new parameters, origin and generation + 1; range is reset to 0,0 */
         STORE_DROP,    /* forget it; its id is not used again */
         STORE_RESERVE, /* grant `count` more indices: hi grows; lo too if they don't touch */
@@ -64,7 +64,7 @@ struct store_op {
         int64_t origin;                /* in: CREATE, REPLACE */
         uint64_t from;     /* in: RESERVE: nothing below is wanted; beyond hi: leaves a hole */
         uint64_t count;    /* in: RESERVE: > 0 */
-        uint64_t position; /* in: SAVE */
+        uint64_t position; /* in: CREATE, SAVE */
         uint64_t lo, hi;   /* out: RESERVE: as stored now; hi >= max(old hi, from) + count */
         int error;         /* out, also on failure: 0, or why this one is to blame */
 };

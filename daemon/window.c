@@ -35,18 +35,24 @@ bool window_next(const struct segment *segment, const struct sequence *sequence,
                 next = sequence->frozen_at;
         if (next > sequence_durable(sequence) + WINDOW_OVERSHOOT_MAX)
                 return false;
+        /* What was committed without a gap is not taken back. */
+        if (sequence->params.kind == SEQUENCE_GAPLESS && next < sequence_durable(sequence))
+                return false;
         *ret = believable(sequence, next);
         return true;
 }
 
 /*
  * Where a draw rings for more: when half of what lies ahead is used up. Never
- * once the ceiling is the sequence's end.
+ * once the ceiling is the sequence's end. Ids made of time need not have been
+ * drawn to be behind: what lies ahead is reckoned from the ceiling down.
  */
 static uint64_t low_mark(const struct sequence *sequence, uint64_t next, uint64_t hi)
 {
         if (hi >= sequence->map.limit)
                 return UINT64_MAX;
+        if (sequence->params.kind == SEQUENCE_TIME)
+                return hi > sequence->size / 2 ? hi - sequence->size / 2 : 0;
         return next < hi ? hi - (hi - next + 1) / 2 : hi;
 }
 
@@ -140,7 +146,9 @@ uint64_t window_freeze(struct segment *segment, struct sequence *sequence)
 
         if (sequence->frozen)
                 return sequence->frozen_at;
-        index = cell_freeze(&segment->map.cells[sequence->slot].next, CELL_FROZEN) & ~CELL_FROZEN;
+        index = cell_freeze(&segment->map.cells[sequence->slot].next, CELL_FROZEN);
+        if (index & CELL_FROZEN) /* not by us: claims since then are anybody's guess */
+                index = sequence_durable(sequence);
         index = believable(sequence, index < sequence->lo ? sequence->lo : index);
         close_at(window, sequence, index);
         return index;
@@ -151,6 +159,7 @@ void window_adopt_open(struct segment *segment, struct sequence *sequence, uint6
 {
         struct window *window = &segment->windows[sequence->slot];
 
+        sequence->frozen = false;
         sequence->floor = floor;
         publish_ceiling(segment, sequence, cell_next(&segment->map.cells[sequence->slot].next),
                         ceiling);
@@ -165,6 +174,21 @@ void window_adopt_frozen(struct segment *segment, struct sequence *sequence, uin
         sequence->ceiling = ceiling;
         window_publish(&segment->windows[sequence->slot].floor, floor);
         close_at(&segment->windows[sequence->slot], sequence, position);
+}
+
+void window_confirm(struct segment *segment, struct sequence *sequence, uint64_t position)
+{
+        struct window *window = &segment->windows[sequence->slot];
+
+        sequence->ceiling = position;
+        window_publish(&window->ceiling, position);
+        if (sequence->frozen) {
+                cell_thaw(&segment->map.cells[sequence->slot].next, sequence->frozen_at);
+                publish_u32(&window->state, WINDOW_OPEN);
+                sequence->frozen = false;
+        }
+        count_up(&window->refills);
+        window_wake(segment, sequence->slot);
 }
 
 void window_grant_rest(struct segment *segment, struct sequence *sequence)

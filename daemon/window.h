@@ -13,6 +13,9 @@
  *   - A freeze lowers the ceiling to where claims ended before the caller saves
  *     that index as the exact position, so that nothing above it is granted
  *     that a later daemon, which begins there, would grant again.
+ *   - A gapless sequence reserves nothing: its ceiling follows what was committed
+ *     and saved, and `next` moves by commits alone, by compare-and-swap, so that
+ *     it is exact whatever dies.
  *   - A jump raises `next` and the floor before the ceiling, so that whoever
  *     sees the new ceiling sees the new floor, and no claim between the ranges
  *     is granted.
@@ -48,6 +51,13 @@ void window_adopt_open(struct segment *segment, struct sequence *sequence, uint6
                        uint64_t ceiling);
 void window_adopt_frozen(struct segment *segment, struct sequence *sequence, uint64_t floor,
                          uint64_t ceiling, uint64_t position);
+
+/*
+ * Of a gapless sequence: the store has saved `position`, so all commits below it
+ * are confirmed. A frozen window, which must be saved where it was closed, is
+ * open again.
+ */
+void window_confirm(struct segment *segment, struct sequence *sequence, uint64_t position);
 
 /*
  * After the store saved the frozen index: grant the claims made before the

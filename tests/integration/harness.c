@@ -475,6 +475,39 @@ int instance_command(const struct instance *instance, char *output, size_t size,
         return WEXITSTATUS(status);
 }
 
+/* --- the control socket ------------------------------------------------------ */
+
+static int connect_socket(const struct instance *instance)
+{
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        assert_true(fd >= 0);
+        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%.90s/socket",
+                       instance->directory);
+        if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+                fail_msg("cannot connect to %s: %m", address.sun_path);
+        return fd;
+}
+
+const char *instance_ask(const struct instance *instance, const char *format, ...)
+{
+        static char line[1024];
+        int fd = connect_socket(instance);
+        va_list arguments;
+        size_t n = 0;
+
+        va_start(arguments, format);
+        (void)vdprintf(fd, format, arguments);
+        va_end(arguments);
+        (void)dprintf(fd, "\r\n");
+        while (n < sizeof(line) - 1 && read(fd, &line[n], 1) == 1 && line[n] != '\r')
+                n++;
+        line[n] = '\0';
+        close(fd);
+        return line;
+}
+
 int64_t instance_info(const struct instance *instance, const char *sequence, const char *member)
 {
         char output[4096], key[80], arguments[400];

@@ -28,7 +28,7 @@
 
 #include "seqnum.h"
 
-#define CHILDREN_MAX       32
+#define CHILDREN_MAX       64
 #define CREW_MAX           16
 #define CREW_SEQUENCES_MAX 4
 
@@ -115,6 +115,13 @@ void instance_forget_log(const struct instance *instance);
 /* Run `seqnum ARGUMENTS`; its exit status and all that it prints. */
 int instance_command(const struct instance *instance, char *output, size_t size,
                      const char *arguments);
+
+/*
+ * Send one inline command to the control socket; the first line of the answer,
+ * without its end, until the next call.
+ */
+const char *instance_ask(const struct instance *instance, const char *format, ...)
+        __attribute__((format(printf, 2, 3)));
 
 /* A member of `seqnum info --json NAME`; the member must be a number. */
 int64_t instance_info(const struct instance *instance, const char *sequence, const char *member);

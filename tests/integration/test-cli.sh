@@ -6,31 +6,10 @@
 # tests hammer that), and nothing of the host's own instance: segment, state and
 # configuration are private and removed at the end.
 
-set -u
-export LC_ALL=C TZ=UTC
-unset SEQNUM_OWNER
-
-build=$(cd "${SEQNUM_BUILD:-build}" && pwd) || exit 1
-tmp=$(mktemp -d) || exit 1
-export SEQNUM_SHM=/seqnumd-test-cli.$$
-other=/seqnumd-test-cli-other.$$
-daemon=
-passed=0
-failed=0
-
-clean_up() {
-        [ -z "$daemon" ] || kill -KILL "$daemon" 2> /dev/null
-        rm -rf "$tmp" "/dev/shm$SEQNUM_SHM" "/dev/shm$other"
-}
-trap clean_up EXIT
-trap 'exit 1' HUP INT TERM
-
-# The build directory may be closed to other users; this copy is not.
-chmod 755 "$tmp"
-mkdir "$tmp/state"
-cp "$build/seqnum" "$tmp/seqnum" || exit 1
-chmod 755 "$tmp/seqnum"
-seqnum=$tmp/seqnum
+# shellcheck disable=SC1091,SC2154 # what it sets
+. "$(dirname "$0")/harness.sh"
+other=$SEQNUM_SHM-other
+to_remove+=("/dev/shm$other")
 
 cat > "$tmp/ini" << INI
 [service]
@@ -65,114 +44,6 @@ max = 5
 start = 42
 INI
 
-# --- helpers ----------------------------------------------------------------
-
-ok() {
-        passed=$((passed + 1))
-        echo "ok - $1"
-}
-
-not_ok() {
-        failed=$((failed + 1))
-        echo "NOT OK - $1"
-        shift
-        printf '#   %s\n' "$@"
-}
-
-skip() {
-        echo "skipped - $1"
-}
-
-# same WHAT EXPECTED ACTUAL
-same() {
-        if [ "$2" = "$3" ]; then
-                ok "$1"
-        else
-                not_ok "$1" "expected: $2" "got: $3"
-        fi
-}
-
-# contains WHAT PART WHOLE
-contains() {
-        case $3 in
-        *"$2"*) ok "$1" ;;
-        *) not_ok "$1" "expected somewhere: $2" "got: $3" ;;
-        esac
-}
-
-# run COMMAND...: leaves $status, $out and $err
-run() {
-        "$@" > "$tmp/out" 2> "$tmp/err"
-        status=$?
-        out=$(cat "$tmp/out")
-        err=$(cat "$tmp/err")
-}
-
-# expect WHAT STATUS OUTPUT COMMAND...: both must be as stated; a failure must be explained
-expect() {
-        local what=$1 want_status=$2 want_out=$3
-
-        shift 3
-        run "$@"
-        if [ "$status" != "$want_status" ] || [ "$out" != "$want_out" ]; then
-                not_ok "$what" "expected status $want_status: $want_out" \
-                        "got status $status: $out" "$err"
-        elif [ "$status" = 0 ] && [ -n "$err" ]; then
-                not_ok "$what" "success, and yet: $err"
-        elif [ "$status" != 0 ] && [ "${err#seqnum: }" = "$err" ]; then
-                not_ok "$what" "status $status without a reason: $err"
-        else
-                ok "$what"
-        fi
-}
-
-# refuse WHAT STATUS REASON COMMAND...: nothing on standard output, and this reason
-refuse() {
-        local what=$1 want_status=$2 reason=$3
-
-        shift 3
-        run "$@"
-        if [ "$status" = "$want_status" ] && [ -z "$out" ] && [[ $err == seqnum:*"$reason"* ]]; then
-                ok "$what"
-        else
-                not_ok "$what" "expected status $want_status because: $reason" \
-                        "got status $status: $out" "$err"
-        fi
-}
-
-# field KEY: its value in the "key: value" lines of $out
-field() {
-        sed -n "s/^$1: *//p" "$tmp/out"
-}
-
-# state_is WHAT STATUS STATE COMMAND...: what `status` says, by word and by exit status
-state_is() {
-        local what=$1 want_status=$2 want_state=$3
-
-        shift 3
-        run "$@"
-        same "status: $what" "$want_status $want_state" "$status $(field state)"
-        [ "$want_status" = 0 ] || contains "status: $what: a reason" "seqnum: " "$err"
-}
-
-start_daemon() {
-        "$build/seqnumd" -c "$tmp/ini" >> "$tmp/log" 2>&1 &
-        daemon=$!
-        for _ in $(seq 200); do
-                "$seqnum" status > /dev/null 2>&1 && return
-                kill -0 "$daemon" 2> /dev/null || break
-                sleep 0.05
-        done
-        not_ok "seqnumd becomes ready" "$(cat "$tmp/log")"
-        exit 1
-}
-
-stop_daemon() {
-        kill "-$1" "$daemon"
-        wait "$daemon" 2> /dev/null
-        daemon=
-}
-
 # --- without a service ---------------------------------------------------------
 
 absent() {
@@ -205,11 +76,21 @@ usage() {
         run "$seqnum" --version
         same "--version" 0 "$status"
         contains "--version says the name" "seqnum " "$out"
+        for verb in $("$seqnum" --help | sed -n '/^Verbs:/,/^Options:/s/^  \([a-z]*\).*/\1/p'); do
+                run "$seqnum" "$verb" --help
+                contains "$verb --help: usage" "Usage: seqnum" "$out"
+                contains "$verb --help: an example" "seqnum $verb" "${out#*Example:}"
+                grep -q "^\.It Cm $verb" "$source_dir/client/seqnum.1" ||
+                        not_ok "$verb is in the man page" "it is not"
+        done
         refuse "a verb misspelt" 2 "did you mean 'next'" "$seqnum" nxt orders
         refuse "a verb cut short" 2 "did you mean 'status'" "$seqnum" stat
         refuse "a verb unlike any" 2 "unknown verb 'xyzzy': see" "$seqnum" xyzzy
         refuse "an unknown option" 2 "unknown option '-z'" "$seqnum" next -z orders
         refuse "an unknown long option" 2 "unknown option '--zap'" "$seqnum" next --zap orders
+        refuse "a long option misspelt" 2 "did you mean '--format'?" "$seqnum" next --fromat orders
+        refuse "one with an argument" 2 "did you mean '--count'?" "$seqnum" next --cuont=2 orders
+        refuse "a global option misspelt" 2 "did you mean '--version'?" "$seqnum" --versoin
         refuse "an option without its argument" 2 "needs COUNT" "$seqnum" next orders -n
         refuse "an argument to none" 2 "takes no argument" "$seqnum" list --json=yes
         refuse "a name missing" 2 "NAME is missing" "$seqnum" next
@@ -252,6 +133,10 @@ draw() {
         expect "descending" 0 $'-1\n-4\n-7' "$seqnum" next -n 3 down
         expect "no such sequence: next" 1 "" "$seqnum" next nobody
         expect "no such sequence: peek" 1 "" "$seqnum" peek nobody
+        refuse "a sequence misspelt" 1 "no such sequence 'order': did you mean 'orders'?" \
+                "$seqnum" next order
+        refuse "a sequence unlike any" 1 "no such sequence 'nobody' ('seqnum list'" \
+                "$seqnum" next nobody
         expect "no such sequence: info" 1 "" "$seqnum" info nobody
 }
 
@@ -536,5 +421,4 @@ strange_owners
 away
 stop_daemon TERM
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+finish

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Checks the model of the draw protocol (draw.pml): as it is, exhaustively and
-# without an error; and with one rule undone at a time, which must be noticed.
+# Checks the models of the draw protocol (draw.pml) and of transactions on gapless
+# sequences (gapless.pml): as they are, exhaustively and without an error; and
+# with one rule undone at a time, which must be noticed.
 #
 # Works in a directory of its own below $BUILD (build/model), removed at the
 # end. Takes about a minute and less than 1 GiB. Exit status 0 if all passed.
@@ -11,7 +12,8 @@
 
 set -u
 
-model=$(cd "$(dirname "$0")" && pwd)/draw.pml
+here=$(cd "$(dirname "$0")" && pwd)
+model=$here/draw.pml
 build=${BUILD:-build/model}
 passed=0
 failed=0
@@ -109,6 +111,22 @@ caught KEEP_STATE -DLIVES=4 -DMOVES=0        # adoption leaves an open window's 
 caught SAVE_BELOW -DJUMPS -DLIVES=3 -DMOVES=1       # a freeze ends below the last jump
 caught THAW_BY_POSITION -DJUMPS -DLIVES=2 -DMOVES=0 # a thaw forgets what waits below its range
 caught LO_MOVES -DPATIENT -DCLEAN            # the store's lo moves where nothing jumped
+
+# Two clients with two transactions each; with power failures; with holders wrongly
+# taken for dead; and three clients, of whom two may find the same dead owner.
+model=$here/gapless.pml
+holds gapless-crashes -DCLIENTS=2 -DROUNDS=2 -DLIVES=1 -DFAILURES=0
+holds gapless-power -DCLIENTS=2 -DROUNDS=1 -DLIVES=2 -DFAILURES=1
+holds gapless-wrongly -DCLIENTS=2 -DROUNDS=1 -DLIVES=2 -DFAILURES=0 -DWRONGLY
+holds gapless-three -DCLIENTS=3 -DROUNDS=1 -DLIVES=1 -DFAILURES=0
+
+set -- -DCLIENTS=2 -DROUNDS=2 -DLIVES=2 -DFAILURES=0
+caught POST_ALWAYS "$@"   # posts of the semaphore pile up
+caught TAKE_ANY "$@"      # the turn is taken without asking whether its owner lives
+caught TAKE_BLINDLY "$@"  # two who find the same dead owner both take over
+caught STORE_NEXT "$@"    # a commit stores `next` without comparing
+caught PUBLISH_FIRST "$@" # the daemon confirms before the store has
+caught THAW_AT_SAVED "$@" # a thaw goes back to below where the freeze was
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -35,12 +35,16 @@ struct adopt_case {
         uint64_t floor, ceiling, frozen, next; /* the window's */
         uint32_t state;
         struct expected expected;
+        enum sequence_kind kind; /* 0: a counter */
 };
 
 static struct adopt_plan decide(const struct adopt_case *c)
 {
-        const struct sequence_params params = {
-                .kind = SEQUENCE_COUNTER, .start = 1, .increment = 1, .min = 1, .max = LIMIT};
+        const struct sequence_params params = {.kind = c->kind ? c->kind : SEQUENCE_COUNTER,
+                                               .start = 1,
+                                               .increment = 1,
+                                               .min = 1,
+                                               .max = LIMIT};
         const struct sequence sequence = {
                 .id = ID,
                 .generation = GENERATION,
@@ -96,6 +100,123 @@ static void check_all(const struct adopt_case *cases, size_t n)
 
 #define OPEN   WINDOW_OPEN
 #define FROZEN WINDOW_FROZEN
+
+/* --- gapless -------------------------------------------------------------- */
+
+#define GAPLESS SEQUENCE_GAPLESS
+
+static void test_gapless(void **state)
+{
+        static const struct adopt_case cases[] = {
+                {"nothing committed", 0, 0, true, 0, 0, 0, 0, OPEN, {ADOPT_KEEP, 0, 0, 0}, GAPLESS},
+                {"committed", 4, 4, true, 0, 4, 0, 7, OPEN, {ADOPT_KEEP, 7, 0, 0}, GAPLESS},
+                {"saved", 7, 7, true, 0, 4, 0, 7, OPEN, {ADOPT_KEEP, 7, 0, 0}, GAPLESS},
+                {"saved, then more", 7, 7, true, 0, 4, 0, 9, OPEN, {ADOPT_KEEP, 9, 0, 0}, GAPLESS},
+                {"published", 7, 7, true, 0, 7, 0, 7, OPEN, {ADOPT_KEEP, 7, 0, 0}, GAPLESS},
+                {"the freeze's bit alone",
+                 4,
+                 4,
+                 true,
+                 0,
+                 4,
+                 0,
+                 CELL_FROZEN + 7,
+                 OPEN,
+                 {ADOPT_FROZEN, 7, 0, 0},
+                 GAPLESS},
+                {"frozen",
+                 4,
+                 4,
+                 true,
+                 0,
+                 4,
+                 7,
+                 CELL_FROZEN + 7,
+                 FROZEN,
+                 {ADOPT_FROZEN, 7, 0, 0},
+                 GAPLESS},
+                {"frozen and saved",
+                 7,
+                 7,
+                 true,
+                 0,
+                 7,
+                 7,
+                 CELL_FROZEN + 7,
+                 FROZEN,
+                 {ADOPT_FROZEN, 7, 0, 0},
+                 GAPLESS},
+                {"open again, not said",
+                 7,
+                 7,
+                 true,
+                 0,
+                 7,
+                 7,
+                 7,
+                 FROZEN,
+                 {ADOPT_KEEP, 7, 0, 0},
+                 GAPLESS},
+                {"a store from a backup",
+                 3,
+                 3,
+                 true,
+                 0,
+                 7,
+                 0,
+                 8,
+                 OPEN,
+                 {ADOPT_KEEP, 8, 1, 0},
+                 GAPLESS},
+                {"next below what is committed",
+                 7,
+                 7,
+                 true,
+                 0,
+                 7,
+                 0,
+                 6,
+                 OPEN,
+                 {ADOPT_FRESH, 7, 0, 1},
+                 GAPLESS},
+                {"next below the store",
+                 9,
+                 9,
+                 true,
+                 0,
+                 7,
+                 0,
+                 8,
+                 OPEN,
+                 {ADOPT_FRESH, 9, 0, 1},
+                 GAPLESS},
+                {"next far above",
+                 7,
+                 7,
+                 true,
+                 0,
+                 7,
+                 0,
+                 8 + WINDOW_OVERSHOOT_MAX,
+                 OPEN,
+                 {ADOPT_FRESH, 7, 0, 1},
+                 GAPLESS},
+                {"next past the end",
+                 7,
+                 7,
+                 true,
+                 0,
+                 7,
+                 0,
+                 LIMIT + 1,
+                 OPEN,
+                 {ADOPT_FRESH, 7, 0, 1},
+                 GAPLESS},
+        };
+
+        (void)state;
+        CHECK(cases);
+}
 
 /* --- a death after each step ------------------------------------------- */
 
@@ -612,11 +733,12 @@ static void test_look(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_extend),    cmocka_unit_test(test_jump),
-                cmocka_unit_test(test_freeze),    cmocka_unit_test(test_thaw),
-                cmocka_unit_test(test_gone),      cmocka_unit_test(test_implausible),
-                cmocka_unit_test(test_backup),    cmocka_unit_test(test_other_sequence),
-                cmocka_unit_test(test_any_bytes), cmocka_unit_test(test_look),
+                cmocka_unit_test(test_gapless),        cmocka_unit_test(test_extend),
+                cmocka_unit_test(test_jump),           cmocka_unit_test(test_freeze),
+                cmocka_unit_test(test_thaw),           cmocka_unit_test(test_gone),
+                cmocka_unit_test(test_implausible),    cmocka_unit_test(test_backup),
+                cmocka_unit_test(test_other_sequence), cmocka_unit_test(test_any_bytes),
+                cmocka_unit_test(test_look),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

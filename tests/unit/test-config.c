@@ -419,7 +419,9 @@ static void test_unknown_keys(void **state)
 {
         (void)state;
         assert_bad("[service]\nmodes = 1\nstart = 1\nMODE = 0660\nxyz = 1\nmax-sequences = 5\n"
-                   "[sequence a]\nstrat = 1\nincrment = 1\nshm = /a\nm = 1\nhold_limit = 0\n",
+                   "[sequence a]\nstrat = 1\nincrment = 1\nshm = /a\nm = 1\nhold_limit = 0\n"
+                   "[sequence b]\nstart = 1\nkind = time\nhold_limit = 1\ncycle = no\n"
+                   "[sequence c]\nreserve = 5\nkind = gapless\nnode = 1\n",
                    "2: modes is no key of [service]; did you mean mode?\n"
                    "3: start is no key of [service]; put it into [sequence NAME]\n"
                    "4: MODE is no key of [service]; see seqnumd.ini(5) for those there are\n"
@@ -429,28 +431,164 @@ static void test_unknown_keys(void **state)
                    "9: incrment is no key of [sequence NAME]; did you mean increment?\n"
                    "10: shm is no key of [sequence NAME]; put it into [service]\n"
                    "11: m is no key of [sequence NAME]; see seqnumd.ini(5) for those there are\n"
-                   "12: hold_limit is no key of [sequence NAME]; "
-                   "see seqnumd.ini(5) for those there are\n");
+                   "12: hold_limit has no meaning for kind = counter; leave it out\n"
+                   "14: start has no meaning for kind = time; leave it out\n"
+                   "16: hold_limit has no meaning for kind = time; leave it out\n"
+                   "17: cycle has no meaning for kind = time; leave it out\n"
+                   "19: reserve has no meaning for kind = gapless; leave it out\n"
+                   "21: node has no meaning for kind = gapless; leave it out\n");
 }
 
 static void test_sequence_names(void **state)
 {
         (void)state;
         assert_bad("[sequence]\n[sequence  ]\n[sequence a b]\n[sequence \xc3\xa4]\n"
-                   "[sequence invoice/*]\nkind = gapless\n[sequence *]\n[sequence a;b]\n",
+                   "[sequence invoice/*x]\nkind = gapless\n[sequence **]\n[sequence a;b]\n"
+                   "[sequence t*]\n[sequence t*]\n[sequence \xc3\xa4*]\n",
                    "1: the section names no sequence; use [sequence NAME]\n"
                    "2: the section names no sequence; use [sequence NAME]\n"
                    "3: [sequence a b] has a character that no name has; "
                    "use A-Z a-z 0-9 . _ : / -\n"
                    "4: [sequence \xc3\xa4] has a character that no name has; "
                    "use A-Z a-z 0-9 . _ : / -\n"
-                   "5: [sequence invoice/*] is a template, which is not served by this version; "
-                   "give each sequence a section\n"
-                   "6: kind = gapless is not served by this version; use counter\n"
-                   "7: [sequence *] is a template, which is not served by this version; "
-                   "give each sequence a section\n"
+                   "5: [sequence invoice/*x] has a * that is not at its end; "
+                   "use [sequence PREFIX*]\n"
+                   "7: [sequence **] has a * that is not at its end; use [sequence PREFIX*]\n"
                    "8: [sequence a;b] has a character that no name has; "
+                   "use A-Z a-z 0-9 . _ : / -\n"
+                   "10: [sequence t*] was begun at line 9; put all its keys there\n"
+                   "11: [sequence \xc3\xa4*] has a character that no name has; "
                    "use A-Z a-z 0-9 . _ : / -\n");
+}
+
+/* --- templates and kinds -------------------------------------------------- */
+
+static void test_templates(void **state)
+{
+        struct config *config = load_good("[sequence invoice/*]\nkind = gapless\nhold_limit = 30\n"
+                                          "[sequence orders]\n[sequence *]\nstart = 7\n"
+                                          "[service]\nreserve = 11\n");
+
+        (void)state;
+        assert_int_equal(config->n_sequences, 1);
+        assert_int_equal(config->n_templates, 2);
+        assert_string_equal(config->templates[0].name, "invoice/");
+        assert_int_equal(config->templates[0].params.kind, SEQUENCE_GAPLESS);
+        assert_int_equal(config->templates[0].params.hold_limit, 30);
+        assert_int_equal(config->templates[0].params.reserve, 0); /* it reserves nothing */
+        assert_string_equal(config->templates[1].name, "");
+        assert_int_equal(config->templates[1].params.start, 7);
+        assert_int_equal(config->templates[1].params.reserve, 11);
+        config_forget_sequences(config);
+        assert_int_equal(config->n_sequences, 0);
+        assert_int_equal(config->n_templates, 2);
+        config_free(config);
+}
+
+static void test_time(void **state)
+{
+        static const struct {
+                const char *text;
+                int64_t seconds;
+        } epochs[] = {
+                {"2020-01-01", 1577836800},           {"1970-01-01", 0},
+                {"2024-02-29T12:34:56Z", 1709210096}, {"@86400", 86400},
+                {"2100-01-01", 4102444800},
+        };
+        struct config *config;
+        char text[128];
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(epochs) / sizeof(epochs[0]); i++) {
+                (void)snprintf(text, sizeof(text),
+                               "[sequence a]\nkind = time\nepoch = %s\nnode = 5\nnode_bits = 3\n",
+                               epochs[i].text);
+                config = load_good(text);
+                assert_int_equal(config->sequences[0].params.kind, SEQUENCE_TIME);
+                assert_true(config->sequences[0].params.epoch == epochs[i].seconds * 1000);
+                assert_int_equal(config->sequences[0].params.node, 5);
+                assert_int_equal(config->sequences[0].params.node_bits, 3);
+                assert_int_equal(config->sequences[0].params.serial_bits, 12);
+                config_free(config);
+        }
+        assert_bad("[sequence a]\nkind = time\nnode = 8\nnode_bits = 3\n"
+                   "[sequence b]\nkind = time\nnode_bits = 12\nserial_bits = 12\n"
+                   "[sequence c]\nkind = time\nreserve = 3600001\n"
+                   "[sequence d]\nkind = time\nserial_bits = 0\n"
+                   "[sequence e]\nkind = time\nepoch = yesterday\n",
+                   "4: [sequence a] node 8 does not fit in node_bits 3; it must be at most 7\n"
+                   "8: [sequence b] node_bits 12 and serial_bits 12 leave too few of 63 bits for "
+                   "the time; together they must be at most 23\n"
+                   "11: [sequence c] reserve 3600001 is too large; for kind time it is in "
+                   "milliseconds and must be at most 3600000\n"
+                   "14: serial_bits = 0 is out of range; use a whole number from 1 to 22\n"
+                   "17: epoch = yesterday is not a date; use a date in UTC from 1970-01-01 to "
+                   "2100-01-01, as 2020-01-01 or 2020-01-01T00:00:00Z, or @SECONDS since 1970\n");
+}
+
+/* --- one sequence, not of a file --------------------------------------------- */
+
+static void parse_good(const struct sequence_params *base, const char *key, const char *value,
+                       struct sequence_params *ret)
+{
+        char *message = NULL;
+        int r = config_sequence_parse(ret, base, 77, &key, &value, key ? 1 : 0, &message);
+
+        if (r < 0)
+                fail_msg("%s = %s: %s", key, value, message);
+}
+
+static void parse_bad(const struct sequence_params *base, const char *key, const char *value,
+                      const char *expected)
+{
+        struct sequence_params params = {.reserve = 4711};
+        char *message = NULL;
+
+        assert_int_equal(config_sequence_parse(&params, base, 77, &key, &value, 1, &message),
+                         -EINVAL);
+        assert_string_equal(message, expected);
+        assert_int_equal(params.reserve, 4711);
+        free(message);
+}
+
+static void test_pairs(void **state)
+{
+        static const char *const twice[] = {"min", "min"}, *const ones[] = {"1", "1"};
+        struct sequence_params params, altered, expected = sequence_params_default();
+        char *message = NULL;
+
+        (void)state;
+        parse_good(NULL, NULL, NULL, &params);
+        expected.reserve = 77;
+        assert_true(sequence_params_equal(&params, &expected));
+        parse_good(NULL, "increment", "-2", &params);
+        assert_true(params.start == -1 && params.max == -1 && params.min == INT64_MIN);
+        parse_good(NULL, "kind", "gapless", &params);
+        assert_int_equal(params.reserve, 0);
+        parse_good(&params, "hold_limit", "9", &altered);
+        assert_int_equal(altered.hold_limit, 9);
+        altered.hold_limit = 0;
+        assert_true(sequence_params_equal(&altered, &params)); /* all else stays */
+        params = sequence_params_default();
+        params.start = 5;
+        parse_good(&params, "increment", "-3", &altered);
+        assert_true(altered.min == 1 && altered.start == 5 && altered.increment == -3);
+
+        parse_bad(NULL, "incrment", "1",
+                  "incrment is no key of [sequence NAME]; did you mean "
+                  "increment?");
+        parse_bad(NULL, "increment", "0",
+                  "increment = 0 would never move on; use a whole number from "
+                  "-9223372036854775808 to 9223372036854775807, other than 0");
+        parse_bad(NULL, "node", "1", "node has no meaning for kind = counter; leave it out");
+        parse_bad(NULL, "max", "0", "min 1 is not below max 0; min must be less than max");
+        parse_bad(&params, "max", "4", "start 5 is above max 4; start must be within min and max");
+        parse_bad(&params, "kind", "gapless",
+                  "kind cannot be changed; drop the sequence and create it anew");
+        assert_int_equal(config_sequence_parse(&params, NULL, 0, twice, ones, 2, &message),
+                         -EINVAL);
+        assert_string_equal(message, "min was given twice; give it once");
+        free(message);
 }
 
 static void test_duplicates(void **state)
@@ -519,7 +657,7 @@ static void test_shm_values(void **state)
 }
 
 #define USE_STATE  "; use an absolute path of at most 1024 bytes"
-#define USE_SOCKET "; use the absolute path of a socket, of at most 107 bytes"
+#define USE_SOCKET "; use the absolute path of a socket, of at most 107 bytes, or nothing for none"
 #define USE_GROUP  "; use the name of a group, of at most 255 bytes, or nothing for the daemon's own"
 
 static void test_path_values(void **state)
@@ -530,7 +668,7 @@ static void test_path_values(void **state)
         assert_value_bad("[service]", "state =", "is empty" USE_STATE);
         assert_value_bad("[service]", "state = var", "is not an absolute path" USE_STATE);
         assert_value_good("[service]", "state = /");
-        assert_value_bad("[service]", "socket =", "is empty" USE_SOCKET);
+        assert_value_good("[service]", "socket =");
         assert_value_bad("[service]", "socket = s", "is not an absolute path" USE_SOCKET);
         assert_value_bad("[service]", "socket = s/", "is not an absolute path" USE_SOCKET);
         assert_value_bad("[service]", "socket = /run/", "names a directory" USE_SOCKET);
@@ -638,11 +776,10 @@ static void test_word_values(void **state)
         assert_value_good("[service]", "on_stop = freeze");
         assert_value_bad("[sequence a]", "cycle = maybe", use_bool);
         assert_value_bad("[sequence a]", "cycle = 2", use_bool);
-        assert_value_bad("[sequence a]", "kind = gapless",
-                         "is not served by this version; use counter");
-        assert_value_bad("[sequence a]", "kind = time",
-                         "is not served by this version; use counter");
-        assert_value_bad("[sequence a]", "kind = clock", "is not known; use counter");
+        assert_value_good("[sequence a]", "kind = gapless");
+        assert_value_good("[sequence a]", "kind = time");
+        assert_value_bad("[sequence a]", "kind = clock",
+                         "is not known; use counter, gapless or time");
 }
 
 /* --- contradictions ---------------------------------------------------- */
@@ -814,6 +951,9 @@ int main(void)
                 cmocka_unit_test(test_faulty_lines),
                 cmocka_unit_test(test_control_characters),
                 cmocka_unit_test(test_unknown_keys),
+                cmocka_unit_test(test_templates),
+                cmocka_unit_test(test_time),
+                cmocka_unit_test(test_pairs),
                 cmocka_unit_test(test_sequence_names),
                 cmocka_unit_test(test_duplicates),
                 cmocka_unit_test(test_shm_values),

@@ -401,7 +401,7 @@ static void test_against_walk(void **state)
 static void test_names(void **state)
 {
         static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                      "0123456789._/-";
+                                      "0123456789._:/-";
         char name[SEQUENCE_NAME_MAX + 2], byte;
 
         (void)state;

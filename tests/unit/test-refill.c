@@ -538,19 +538,229 @@ static void test_store_behind(void **state)
                 unit_expect(seq, i);
 }
 
+/* --- gapless --------------------------------------------------------------- */
+
+static struct sequence *gapless_new(struct fixture *fixture)
+{
+        struct sequence_params params = {.kind = SEQUENCE_GAPLESS, .increment = 1};
+
+        sequence_params_complete(&params, false, false, false);
+        return unit_sequence(fixture->unit, "invoices", params);
+}
+
+/* As a client that has the turn commits; it would then ring and wait. */
+static void commit(struct fixture *fixture, struct sequence *sequence, uint64_t count)
+{
+        struct cell *cell = unit_cell(fixture->unit, sequence);
+        uint64_t next = cell_next(&cell->next);
+
+        assert_true(cell_advance(&cell->next, &next, next + count));
+        refill_want(&fixture->refill, sequence);
+}
+
+static void test_gapless(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = gapless_new(fixture);
+        struct window *window = unit_window(fixture->unit, sequence);
+
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 0); /* nothing to save */
+        commit(fixture, sequence, 1);
+        assert_int_equal(window_look(&window->ceiling), 0);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 1);
+        assert_int_equal(window_look(&window->ceiling), 1);
+        assert_true(sequence->hi == 1 && sequence->lo == 1 && sequence->exact);
+        for (int i = 0; i < 5; i++)
+                commit(fixture, sequence, 1);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 2); /* one for all five */
+        assert_int_equal(window_look(&window->ceiling), 6);
+}
+
+static void commit_within(void *userdata)
+{
+        struct fixture *fixture = userdata;
+        struct sequence *sequence = registry_find(&fixture->unit->registry, "invoices");
+        struct cell *cell = unit_cell(fixture->unit, sequence);
+        uint64_t next = cell_next(&cell->next);
+
+        if (next < 3)
+                (void)cell_advance(&cell->next, &next, next + 1);
+}
+
+/* What is committed while a save is under way is in the next. */
+static void test_gapless_meanwhile(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = gapless_new(fixture);
+
+        fixture->fake.within = commit_within;
+        fixture->fake.userdata = fixture;
+        commit(fixture, sequence, 1);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 3);
+        assert_int_equal(window_look(&unit_window(fixture->unit, sequence)->ceiling), 3);
+}
+
+static void test_gapless_failure(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = gapless_new(fixture);
+        struct window *window = unit_window(fixture->unit, sequence);
+
+        fail_with_error(fixture, -EIO);
+        commit(fixture, sequence, 1);
+        answer(fixture);
+        assert_int_equal(window_look(&window->ceiling), 0);
+        assert_true(sequence->wanted); /* it will be tried again */
+        assert_int_equal(sequence->hi, 0);
+}
+
+static void test_gapless_thaw(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = gapless_new(fixture);
+        struct cell *cell = unit_cell(fixture->unit, sequence);
+        uint64_t next = 2;
+
+        commit(fixture, sequence, 2);
+        assert_int_equal(window_freeze(fixture->unit->segment, sequence), 2);
+        assert_false(cell_advance(&cell->next, &next, 3));
+        assert_true(next == (CELL_FROZEN | 2));
+        assert_int_equal(sequence->ceiling, 0);
+        answer(fixture); /* not saved where it was closed: that first */
+        assert_int_equal(commits(fixture), 1);
+        assert_int_equal(cell_next(&cell->next), 2);
+        assert_int_equal(see_u32(&unit_window(fixture->unit, sequence)->state), WINDOW_OPEN);
+        assert_true(sequence->ceiling == 2 && !sequence->frozen);
+
+        (void)window_freeze(fixture->unit->segment, sequence);
+        refill_want(&fixture->refill, sequence);
+        answer(fixture); /* saved already: open again without */
+        assert_int_equal(commits(fixture), 1);
+        assert_int_equal(cell_next(&cell->next), 2);
+}
+
+/* A next index below what was committed, and one far above, is nobody's commit. */
+static void test_gapless_distrust(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = gapless_new(fixture);
+        struct cell *cell = unit_cell(fixture->unit, sequence);
+
+        commit(fixture, sequence, 5);
+        answer(fixture);
+        cell_thaw(&cell->next, 4);
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_int_equal(fixture->distrusted, 1);
+        cell_thaw(&cell->next, 6 + WINDOW_OVERSHOOT_MAX);
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_int_equal(fixture->distrusted, 2);
+        assert_int_equal(commits(fixture), 1);
+}
+
+/* --- kind time --------------------------------------------------------------- */
+
+#define SERIAL_BITS 12
+
+static uint64_t now_index(const struct sequence *sequence)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_REALTIME, &t);
+        return sequence_time_index(&sequence->params,
+                                   (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000);
+}
+
+static struct sequence *time_new(struct fixture *fixture, uint64_t reserve_ms)
+{
+        struct sequence_params params = {
+                .kind = SEQUENCE_TIME,
+                .node_bits = 10,
+                .serial_bits = SERIAL_BITS,
+                .reserve = reserve_ms,
+                .epoch = SEQUENCE_EPOCH,
+        };
+
+        sequence_params_complete(&params, false, false, false);
+        return unit_sequence(fixture->unit, "ids", params);
+}
+
+/* What is reserved reaches ahead of the clock, wherever `next` is. */
+static void test_time(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = time_new(fixture, 600000);
+        uint64_t ahead = UINT64_C(600000) << SERIAL_BITS, before = now_index(sequence), ceiling;
+
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 1);
+        ceiling = sequence->ceiling;
+        assert_true(ceiling >= before + ahead && ceiling <= now_index(sequence) + ahead);
+        assert_true(sequence->low == ceiling - ahead / 2);
+        refill_want(&fixture->refill, sequence);
+        answer(fixture); /* enough is ahead */
+        assert_int_equal(commits(fixture), 1);
+
+        /* Ids run ahead of a clock that was stepped back: then ahead of those. */
+        cell_thaw(&unit_cell(fixture->unit, sequence)->next, ceiling - 1);
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 2);
+        assert_true(sequence->ceiling == ceiling - 1 + ahead);
+}
+
+static void test_time_thaw(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = time_new(fixture, 1000);
+        uint64_t next = now_index(sequence) + 77;
+
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        cell_thaw(&unit_cell(fixture->unit, sequence)->next, next);
+        assert_true(window_freeze(fixture->unit->segment, sequence) == next);
+        unit_save(fixture->unit, sequence);
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_true(unit_next(fixture->unit, sequence) == next);
+        assert_true(sequence->ceiling > next && !sequence->frozen);
+}
+
 #define refill_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                refill_test(test_first),         refill_test(test_one_commit),
-                refill_test(test_fixed_reserve), refill_test(test_size_grows),
-                refill_test(test_large_run),     refill_test(test_limit),
-                refill_test(test_thaw_at_end),   refill_test(test_thaw),
-                refill_test(test_pause),         refill_test(test_jump),
-                refill_test(test_commit_first),  refill_test(test_failure),
-                refill_test(test_distrust),      refill_test(test_marks_of_nobody),
-                refill_test(test_store_behind),  refill_test(test_failed_may_turn_up),
+                refill_test(test_first),
+                refill_test(test_one_commit),
+                refill_test(test_fixed_reserve),
+                refill_test(test_size_grows),
+                refill_test(test_large_run),
+                refill_test(test_limit),
+                refill_test(test_thaw_at_end),
+                refill_test(test_thaw),
+                refill_test(test_pause),
+                refill_test(test_jump),
+                refill_test(test_commit_first),
+                refill_test(test_failure),
+                refill_test(test_distrust),
+                refill_test(test_marks_of_nobody),
+                refill_test(test_store_behind),
+                refill_test(test_failed_may_turn_up),
+                refill_test(test_gapless),
+                refill_test(test_gapless_meanwhile),
+                refill_test(test_gapless_failure),
+                refill_test(test_gapless_thaw),
+                refill_test(test_gapless_distrust),
+                refill_test(test_time),
+                refill_test(test_time_thaw),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -853,6 +853,73 @@ static void test_damaged_row_is_not_changed(void **state)
         must(f, op_reserve(2, 1, 0, 10));
 }
 
+/* What a store of format 1 had is there, and format 2's kinds can be added. */
+static void test_upgrade(void **state)
+{
+        struct fixture *f = *state;
+        struct store_op op = op_create("invoices");
+
+        make_some(f);
+        meddle(f, "ALTER TABLE sequence DROP COLUMN hold_limit;"
+                  "ALTER TABLE sequence DROP COLUMN epoch;"
+                  "ALTER TABLE sequence DROP COLUMN node;"
+                  "ALTER TABLE sequence DROP COLUMN node_bits;"
+                  "ALTER TABLE sequence DROP COLUMN serial_bits;"
+                  "PRAGMA user_version = 1");
+        open_store(f);
+        assert_int_equal(load(f).n, 2);
+        must(f, op_reserve(1, 1, 0, 10));
+        op.params.kind = SEQUENCE_GAPLESS;
+        op.params.hold_limit = 30;
+        must(f, op);
+        reopen(f);
+        assert_int_equal(load(f).n, 3);
+}
+
+/* Every parameter of every kind is kept, and none of them can be flipped unnoticed. */
+static void test_kinds(void **state)
+{
+        static const char *const columns[] = {"hold_limit", "epoch", "node", "node_bits",
+                                              "serial_bits"};
+        struct fixture *f = *state;
+        struct store_op op = op_create("ids");
+        struct store_sequence stored;
+        struct contents contents;
+        char sql[128], *message;
+
+        op.params = (struct sequence_params){
+                .kind = SEQUENCE_TIME,
+                .node_bits = 9,
+                .serial_bits = 11,
+                .node = 300,
+                .epoch = SEQUENCE_EPOCH + 1,
+                .reserve = 2000,
+        };
+        sequence_params_complete(&op.params, false, false, false);
+        op.origin = 0;
+        op.position = 12345;
+        open_store(f);
+        must(f, op);
+        reopen(f);
+        stored = load_only(f);
+        assert_true(sequence_params_equal(&stored.params, &op.params));
+        assert_true(stored.lo == 12345 && stored.hi == 12345 && stored.exact);
+        f->store = store_close(f->store);
+        for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
+                (void)snprintf(sql, sizeof(sql), "UPDATE sequence SET %s = %s + 1", columns[i],
+                               columns[i]);
+                meddle(f, sql);
+                assert_int_equal(try(f, &contents, &message), -EBADMSG);
+                free(message);
+                f->store = store_close(f->store);
+                (void)snprintf(sql, sizeof(sql), "UPDATE sequence SET %s = %s - 1", columns[i],
+                               columns[i]);
+                meddle(f, sql);
+        }
+        open_store(f);
+        (void)load_only(f);
+}
+
 static void test_structure(void **state)
 {
         static const struct {
@@ -860,7 +927,7 @@ static void test_structure(void **state)
                 int error;
                 const char *word;
         } cases[] = {
-                {"PRAGMA user_version = 2", -EPROTONOSUPPORT, "newer version"},
+                {"PRAGMA user_version = 3", -EPROTONOSUPPORT, "newer version"},
                 {"PRAGMA user_version = 2147483647", -EPROTONOSUPPORT, "2147483647"},
                 {"PRAGMA user_version = 0", -EBADMSG, "version"},
                 {"PRAGMA user_version = -1", -EBADMSG, "version"},
@@ -1373,6 +1440,8 @@ int main(void)
                 case_of(test_every_column),
                 case_of(test_exact_beyond_one),
                 case_of(test_damaged_row_is_not_changed),
+                case_of(test_upgrade),
+                case_of(test_kinds),
                 case_of(test_structure),
                 case_of(test_foreign),
                 case_of(test_truncated),

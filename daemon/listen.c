@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The listening socket and its peers; see listen.h. */
+
+#include "listen.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+
+#include "log.h"
+
+/* Groups of a peer that are looked at; NGROUPS_MAX is 65536. */
+#define GROUPS_MAX 65536
+
+/* --- what systemd passed ----------------------------------------------------- */
+
+/* -ENOENT: nothing was passed. */
+static int passed_socket(void)
+{
+        int n = sd_listen_fds(1), fd = SD_LISTEN_FDS_START, flags;
+
+        if (n == 0)
+                return -ENOENT;
+        if (n < 0) {
+                log_error("cannot tell which sockets were passed: %s", strerror(-n));
+                return n;
+        }
+        if (n > 1 || sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) <= 0) {
+                log_error("%d file descriptors were passed, of which the first is %s; pass one, a "
+                          "listening stream socket of the Unix domain",
+                          n, sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) > 0 ? "right" : "not");
+                return -EINVAL;
+        }
+        flags = fcntl(fd, F_GETFL);
+        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+                return -errno;
+        return fd;
+}
+
+/* --- our own ------------------------------------------------------------------ */
+
+static int fill_address(struct sockaddr_un *address, const char *path)
+{
+        *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+        if (strlen(path) >= sizeof(address->sun_path))
+                return -ENAMETOOLONG;
+        memcpy(address->sun_path, path, strlen(path) + 1);
+        return 0;
+}
+
+/* Is somebody listening at the path? */
+static bool answered(const struct sockaddr_un *address)
+{
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        bool answered;
+
+        if (fd < 0)
+                return false;
+        answered = connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+                   errno == EAGAIN || errno == EACCES;
+        close(fd);
+        return answered;
+}
+
+/* Take away what a daemon that died left; nothing else. */
+static int clear_path(const struct sockaddr_un *address)
+{
+        const char *path = address->sun_path;
+        struct stat status;
+
+        if (lstat(path, &status) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        if (!S_ISSOCK(status.st_mode)) {
+                log_error("socket = %s: something that is no socket is there; remove it, or choose "
+                          "another path",
+                          path);
+                return -EEXIST;
+        }
+        if (answered(address)) {
+                log_error("socket = %s: another process listens there; stop it, or choose another "
+                          "path",
+                          path);
+                return -EBUSY;
+        }
+        return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* Never wider than it is to be, not for a moment. */
+static int bind_private(int fd, const struct sockaddr_un *address, gid_t group)
+{
+        mode_t before = umask(0177);
+        int r = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+
+        (void)umask(before);
+        if (r >= 0 && group != (gid_t)-1 && chown(address->sun_path, (uid_t)-1, group) < 0)
+                r = -errno;
+        if (r >= 0 && chmod(address->sun_path, 0660) < 0)
+                r = -errno;
+        if (r >= 0 && listen(fd, SOMAXCONN) < 0)
+                r = -errno;
+        return r;
+}
+
+static const char *what_to_do(int error)
+{
+        switch (-error) {
+        case ENOENT:
+                return "; make its directory (RuntimeDirectory= in the unit), or choose another "
+                       "path, or none";
+        case EACCES:
+        case EPERM:
+                return "; choose a directory that the service's user may write to";
+        default:
+                return "";
+        }
+}
+
+static int own_socket(const char *path, gid_t group)
+{
+        struct sockaddr_un address;
+        int fd, r;
+
+        r = fill_address(&address, path);
+        if (r >= 0)
+                r = clear_path(&address);
+        if (r == -EEXIST || r == -EBUSY)
+                return r; /* said */
+        fd = r < 0 ? -1 : socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (r >= 0 && fd < 0)
+                r = -errno;
+        if (r >= 0)
+                r = bind_private(fd, &address, group);
+        if (r >= 0)
+                return fd;
+        log_error("socket = %s: cannot listen there: %s%s", path, strerror(-r), what_to_do(r));
+        if (fd >= 0)
+                close(fd);
+        return r == -ENOENT ? -ENOTDIR : r;
+}
+
+int listen_open(const char *path, gid_t group, bool *made)
+{
+        int fd = passed_socket();
+
+        *made = false;
+        if (fd != -ENOENT || !*path)
+                return fd;
+        fd = own_socket(path, group);
+        *made = fd >= 0;
+        return fd;
+}
+
+/* --- peers --------------------------------------------------------------------- */
+
+static bool in_groups(int fd, gid_t group)
+{
+        socklen_t size = 0;
+        gid_t *groups;
+        bool found = false;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) == 0 || errno != ERANGE ||
+            size > GROUPS_MAX * sizeof(gid_t))
+                return false;
+        groups = malloc(size);
+        if (groups && getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) == 0)
+                for (size_t i = 0; i < size / sizeof(gid_t); i++)
+                        found |= groups[i] == group;
+        free(groups);
+        return found;
+}
+
+int peer_read(int fd, gid_t group, struct peer *ret)
+{
+        struct ucred credentials;
+        socklen_t size = sizeof(credentials);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+                return -errno;
+        if (group == (gid_t)-1)
+                group = getegid();
+        ret->uid = credentials.uid;
+        ret->administers = credentials.uid == 0 || credentials.uid == geteuid();
+        ret->draws = ret->administers || credentials.gid == group || in_groups(fd, group);
+        return 0;
+}

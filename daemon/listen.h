@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* Getting the listening control socket, and who is at the other end of a connection. */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/*
+ * A listening socket: the one that the service manager passed (sd_listen_fds(3)),
+ * or a new one at `path`, for members of `group` ((gid_t)-1: leave it). The file
+ * descriptor, *made telling whether the path is ours to remove; -ENOENT if there
+ * is to be none (an empty path); or a negative errno after having logged why.
+ */
+int listen_open(const char *path, gid_t group, bool *made);
+
+struct peer {
+        uid_t uid;
+        bool draws; /* it may */
+        bool administers;
+};
+
+/* By the credentials that the kernel has noted: SO_PEERCRED, SO_PEERGROUPS; unix(7). */
+int peer_read(int fd, gid_t group, struct peer *ret);
