@@ -184,7 +184,9 @@ static int begin(struct call *call, const struct view **view, uint64_t count)
         while (r == 0) {
                 const struct view *here = *view;
 
-                if (here->mapping && view_retired(here)) {
+                if (!here->mapping)
+                        return -ECHILD;
+                if (view_retired(here)) {
                         r = move_on(call, view);
                         continue;
                 }

@@ -158,7 +158,7 @@ size_t change_ops(struct change *change, struct store_op *ops)
                 .origin = change->origin,
                 .position = change->position,
         };
-        if (ops[0].type != STORE_REPLACE || change->position == 0)
+        if (!sequence || ops[0].type != STORE_REPLACE || change->position == 0)
                 return 1;
         ops[1] = (struct store_op){
                 .type = STORE_SAVE,

@@ -21,8 +21,8 @@
 #include "log.h"
 
 #define INPUT_ROOM     4096 /* of an idle connection */
-#define INPUT_ROOM_MAX (2 * RESP_REQUEST_MAX)
-#define OUTPUT_MAX     (256 * 1024)      /* unsent answers from which on nothing more is run */
+#define INPUT_ROOM_MAX ((size_t)2 * RESP_REQUEST_MAX)
+#define OUTPUT_MAX     ((size_t)256 * 1024) /* unsent answers from which on nothing more is run */
 #define REQUESTS_MAX   1024              /* in a row of one connection, before it is others' turn */
 #define PENDING_MAX    4096              /* creations under way of one connection */
 #define WAIT_USEC      UINT64_C(5000000) /* a request may be parked, as long as a draw may wait */
@@ -617,8 +617,10 @@ struct control *control_free(struct control *control)
 {
         if (!control)
                 return NULL;
-        while (control->connections)
-                disconnect(control->connections);
+        for (struct connection *c = control->connections, *next; c; c = next) {
+                next = c->next;
+                disconnect(c);
+        }
         note_clients(control);
         sd_event_source_disable_unref(control->listener);
         sd_event_source_disable_unref(control->defer);

@@ -35,16 +35,12 @@ struct adopt_case {
         uint64_t floor, ceiling, frozen, next; /* the window's */
         uint32_t state;
         struct expected expected;
-        enum sequence_kind kind; /* 0: a counter */
 };
 
-static struct adopt_plan decide(const struct adopt_case *c)
+static struct adopt_plan decide(const struct adopt_case *c, enum sequence_kind kind)
 {
-        const struct sequence_params params = {.kind = c->kind ? c->kind : SEQUENCE_COUNTER,
-                                               .start = 1,
-                                               .increment = 1,
-                                               .min = 1,
-                                               .max = LIMIT};
+        const struct sequence_params params = {
+                .kind = kind, .start = 1, .increment = 1, .min = 1, .max = LIMIT};
         const struct sequence sequence = {
                 .id = ID,
                 .generation = GENERATION,
@@ -68,9 +64,9 @@ static struct adopt_plan decide(const struct adopt_case *c)
         return adopt_decide(&sequence, &view);
 }
 
-static void check(const struct adopt_case *c)
+static void check(const struct adopt_case *c, enum sequence_kind kind)
 {
-        struct adopt_plan plan = decide(c);
+        struct adopt_plan plan = decide(c, kind);
 
         if (plan.action != c->expected.action || plan.position != c->expected.position ||
             plan.store_behind != c->expected.store_behind ||
@@ -90,29 +86,28 @@ static void check(const struct adopt_case *c)
                 assert_true(plan.position >= c->hi);
 }
 
-static void check_all(const struct adopt_case *cases, size_t n)
+static void check_all(const struct adopt_case *cases, size_t n, enum sequence_kind kind)
 {
         for (size_t i = 0; i < n; i++)
-                check(&cases[i]);
+                check(&cases[i], kind);
 }
 
-#define CHECK(cases) check_all(cases, sizeof(cases) / sizeof((cases)[0]))
+#define CHECK_KIND(cases, kind) check_all(cases, sizeof(cases) / sizeof((cases)[0]), kind)
+#define CHECK(cases)            CHECK_KIND(cases, SEQUENCE_COUNTER)
 
 #define OPEN   WINDOW_OPEN
 #define FROZEN WINDOW_FROZEN
 
 /* --- gapless -------------------------------------------------------------- */
 
-#define GAPLESS SEQUENCE_GAPLESS
-
 static void test_gapless(void **state)
 {
         static const struct adopt_case cases[] = {
-                {"nothing committed", 0, 0, true, 0, 0, 0, 0, OPEN, {ADOPT_KEEP, 0, 0, 0}, GAPLESS},
-                {"committed", 4, 4, true, 0, 4, 0, 7, OPEN, {ADOPT_KEEP, 7, 0, 0}, GAPLESS},
-                {"saved", 7, 7, true, 0, 4, 0, 7, OPEN, {ADOPT_KEEP, 7, 0, 0}, GAPLESS},
-                {"saved, then more", 7, 7, true, 0, 4, 0, 9, OPEN, {ADOPT_KEEP, 9, 0, 0}, GAPLESS},
-                {"published", 7, 7, true, 0, 7, 0, 7, OPEN, {ADOPT_KEEP, 7, 0, 0}, GAPLESS},
+                {"nothing committed", 0, 0, true, 0, 0, 0, 0, OPEN, {ADOPT_KEEP, 0, 0, 0}},
+                {"committed", 4, 4, true, 0, 4, 0, 7, OPEN, {ADOPT_KEEP, 7, 0, 0}},
+                {"saved", 7, 7, true, 0, 4, 0, 7, OPEN, {ADOPT_KEEP, 7, 0, 0}},
+                {"saved, then more", 7, 7, true, 0, 4, 0, 9, OPEN, {ADOPT_KEEP, 9, 0, 0}},
+                {"published", 7, 7, true, 0, 7, 0, 7, OPEN, {ADOPT_KEEP, 7, 0, 0}},
                 {"the freeze's bit alone",
                  4,
                  4,
@@ -122,19 +117,8 @@ static void test_gapless(void **state)
                  0,
                  CELL_FROZEN + 7,
                  OPEN,
-                 {ADOPT_FROZEN, 7, 0, 0},
-                 GAPLESS},
-                {"frozen",
-                 4,
-                 4,
-                 true,
-                 0,
-                 4,
-                 7,
-                 CELL_FROZEN + 7,
-                 FROZEN,
-                 {ADOPT_FROZEN, 7, 0, 0},
-                 GAPLESS},
+                 {ADOPT_FROZEN, 7, 0, 0}},
+                {"frozen", 4, 4, true, 0, 4, 7, CELL_FROZEN + 7, FROZEN, {ADOPT_FROZEN, 7, 0, 0}},
                 {"frozen and saved",
                  7,
                  7,
@@ -144,30 +128,9 @@ static void test_gapless(void **state)
                  7,
                  CELL_FROZEN + 7,
                  FROZEN,
-                 {ADOPT_FROZEN, 7, 0, 0},
-                 GAPLESS},
-                {"open again, not said",
-                 7,
-                 7,
-                 true,
-                 0,
-                 7,
-                 7,
-                 7,
-                 FROZEN,
-                 {ADOPT_KEEP, 7, 0, 0},
-                 GAPLESS},
-                {"a store from a backup",
-                 3,
-                 3,
-                 true,
-                 0,
-                 7,
-                 0,
-                 8,
-                 OPEN,
-                 {ADOPT_KEEP, 8, 1, 0},
-                 GAPLESS},
+                 {ADOPT_FROZEN, 7, 0, 0}},
+                {"open again, not said", 7, 7, true, 0, 7, 7, 7, FROZEN, {ADOPT_KEEP, 7, 0, 0}},
+                {"a store from a backup", 3, 3, true, 0, 7, 0, 8, OPEN, {ADOPT_KEEP, 8, 1, 0}},
                 {"next below what is committed",
                  7,
                  7,
@@ -177,19 +140,8 @@ static void test_gapless(void **state)
                  0,
                  6,
                  OPEN,
-                 {ADOPT_FRESH, 7, 0, 1},
-                 GAPLESS},
-                {"next below the store",
-                 9,
-                 9,
-                 true,
-                 0,
-                 7,
-                 0,
-                 8,
-                 OPEN,
-                 {ADOPT_FRESH, 9, 0, 1},
-                 GAPLESS},
+                 {ADOPT_FRESH, 7, 0, 1}},
+                {"next below the store", 9, 9, true, 0, 7, 0, 8, OPEN, {ADOPT_FRESH, 9, 0, 1}},
                 {"next far above",
                  7,
                  7,
@@ -199,23 +151,12 @@ static void test_gapless(void **state)
                  0,
                  8 + WINDOW_OVERSHOOT_MAX,
                  OPEN,
-                 {ADOPT_FRESH, 7, 0, 1},
-                 GAPLESS},
-                {"next past the end",
-                 7,
-                 7,
-                 true,
-                 0,
-                 7,
-                 0,
-                 LIMIT + 1,
-                 OPEN,
-                 {ADOPT_FRESH, 7, 0, 1},
-                 GAPLESS},
+                 {ADOPT_FRESH, 7, 0, 1}},
+                {"next past the end", 7, 7, true, 0, 7, 0, LIMIT + 1, OPEN, {ADOPT_FRESH, 7, 0, 1}},
         };
 
         (void)state;
-        CHECK(cases);
+        CHECK_KIND(cases, SEQUENCE_GAPLESS);
 }
 
 /* --- a death after each step ------------------------------------------- */
@@ -696,7 +637,7 @@ static void test_any_bytes(void **state)
                         .frozen = words[i / 10 / n / n % n],
                         .next = words[i / 10 / n / n / n],
                 };
-                struct adopt_plan plan = decide(&c);
+                struct adopt_plan plan = decide(&c, SEQUENCE_COUNTER);
 
                 if (plan.action == ADOPT_FRESH) {
                         assert_true(plan.position >= 100 && plan.position <= LIMIT);
