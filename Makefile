@@ -55,7 +55,9 @@ DEPS_BUILD := gcc libc6-dev make pkg-config libsystemd-dev libinih-dev libsqlite
 #   jq strace              to look at what is printed, and at system calls
 #   prometheus             promtool, which checks what `seqnum metrics` prints
 #   clang clang-tidy clang-format cppcheck shellcheck mandoc    make lint
-DEPS_CHECK := libcmocka-dev g++ spin procps util-linux jq strace prometheus
+#   redis-tools libhiredis-dev python3-redis    Redis' clients, to speak to the control socket
+DEPS_CHECK := libcmocka-dev g++ spin procps util-linux jq strace prometheus redis-tools \
+	libhiredis-dev python3-redis
 DEPS_LINT := clang clang-tidy clang-format cppcheck shellcheck mandoc
 
 # ---------------------------------------------------------------- flags
@@ -212,7 +214,9 @@ $(API_TESTS): %: %.o $(BUILD)/$(LIBRARY)
 $(BUILD)/tests/integration/test-%: $(BUILD)/tests/integration/test-%.o $(HARNESS_OBJECTS) \
 		$(BUILD)/$(LIBRARY)
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $(filter %.o,$^) \
-		$(AGAINST_LIBRARY) $(CMOCKA_LIBS)
+		$(AGAINST_LIBRARY) $(CMOCKA_LIBS) $(TEST_LIBS)
+
+$(BUILD)/tests/integration/test-hiredis: TEST_LIBS = -lhiredis
 
 $(BUILD)/tests/integration/test-%: tests/integration/test-%.cc $(BUILD)/$(LIBRARY)
 	@mkdir -p $(@D)

@@ -128,13 +128,24 @@ static enum command_result client(struct session *session, const struct resp_req
         return COMMAND_DONE;
 }
 
+/* redis-benchmark asks whether what it measures is durable: always, and nothing but that. */
 static enum command_result config(struct session *session, const struct resp_request *request)
 {
-        if (command_is(&request->arguments[1], "GET"))
+        static const char *const facts[][2] = {{"appendonly", "yes"}, {"save", ""}};
+
+        if (command_is(&request->arguments[1], "GET")) {
+                for (size_t i = 0; request->n == 3 && i < 2; i++)
+                        if (command_is(&request->arguments[2], facts[i][0])) {
+                                resp_map(&session->out, 1);
+                                resp_text(&session->out, facts[i][0]);
+                                resp_text(&session->out, facts[i][1]);
+                                return COMMAND_DONE;
+                        }
                 resp_map(&session->out, 0);
-        else
+        } else {
                 resp_error(&session->out, "ERR",
                            "the configuration is a file: change it and reload seqnumd");
+        }
         return COMMAND_DONE;
 }
 

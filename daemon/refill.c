@@ -170,7 +170,8 @@ static bool plan_gapless(struct refill *refill, struct sequence *sequence, uint6
 /* Is there no need to look closer? */
 static bool enough(struct sequence *sequence, uint64_t next)
 {
-        if (sequence->frozen || sequence->ceiling > sequence->hi || next >= sequence->ceiling)
+        if (sequence->frozen || sequence->ceiling > sequence->hi || next >= sequence->ceiling ||
+            sequence->demand > sequence->ceiling)
                 return false;
         if (sequence->params.kind == SEQUENCE_TIME)
                 return time_to_keep(sequence, next) == next;
@@ -219,6 +220,8 @@ static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
                 sequence->size = size_to_keep(sequence, next, now);
                 end = next + sequence->size;
         }
+        if (end < sequence->demand)
+                end = sequence->demand;
         if (end > limit)
                 end = limit;
         if (end < sequence->ceiling)

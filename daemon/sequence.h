@@ -40,6 +40,7 @@ struct sequence {
         bool wanted;            /* in the list of those that want more */
         bool reserving;         /* a commit is under way */
         uint64_t size;          /* indices to keep ahead at the present rate */
+        uint64_t demand;        /* somebody who has claimed nothing waits for this ceiling */
         uint64_t refilled_usec; /* CLOCK_MONOTONIC of the last refill, 0: never */
         uint64_t refilled_next; /* `next` as it was then */
 };

@@ -79,11 +79,14 @@ static int draw_counter(struct service *service, struct sequence *sequence, uint
                 if (sequence->frozen)
                         next = sequence->frozen_at;
                 index = next < sequence->floor ? sequence->floor : next;
+                if (index < limit)
+                        index = begin_run(sequence, index, count);
                 if (index >= limit || count > limit - index)
                         return -EOVERFLOW;
-                index = begin_run(sequence, index, count);
-                if (sequence->frozen || index + count > sequence->ceiling)
+                if (sequence->frozen || index + count > sequence->ceiling) {
+                        sequence->demand = index + count;
                         return want_more(service, sequence);
+                }
         } while (!cell_advance(&cell->next, &next, index + count));
         want_if_low(service, sequence, next, index + count);
         run_of(sequence, index, count, ret);

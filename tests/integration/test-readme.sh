@@ -40,7 +40,7 @@ wanted() {
         not_ok "README.md has an example $1"
         missing=1
 }
-for file in orders.c invoice.c invoice.sh orders.cc orders.py redis.py redis.sh; do
+for file in orders.c invoice.c invoice.sh orders.cc orders.py incr.py incr.sh; do
         wanted $file
 done
 [ -z "$missing" ] || exit 1
@@ -81,23 +81,23 @@ if [ -n "${SEQNUM_SANITIZER:-}" ]; then
         skip "orders.py: python would have to be built with the sanitizer"
 else
         number=$("$seqnum" peek orders)
-        expect "orders.py draws" 0 "$number" python3 orders.py
+        expect "orders.py draws" 0 "$number" /usr/bin/python3 orders.py
 fi
 
 # --- Redis clients -------------------------------------------------------------------
 
 number=$("$seqnum" peek orders)
 if command -v redis-cli > /dev/null; then
-        expect "redis.sh draws" 0 "$number" sh redis.sh
+        expect "incr.sh draws" 0 "$number" sh incr.sh
         number=$((number + 1))
 else
-        skip "redis.sh: there is no redis-cli"
+        skip "incr.sh: there is no redis-cli"
 fi
-if python3 -c 'import redis' 2> /dev/null; then
-        expect "redis.py draws" 0 "$number" python3 redis.py
-        expect "redis.py draws a run" 0 $((number + 101)) "$seqnum" peek orders
+if /usr/bin/python3 -c 'import redis' 2> /dev/null; then
+        expect "incr.py draws" 0 "$number" /usr/bin/python3 incr.py
+        expect "incr.py draws a run" 0 $((number + 101)) "$seqnum" peek orders
 else
-        skip "redis.py: there is no module redis for python3"
+        skip "incr.py: there is no module redis for python3"
 fi
 
 finish
