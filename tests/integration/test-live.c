@@ -43,6 +43,7 @@ static void expect(struct seqnum *seq, int error)
 /* --- another process with a handle ---------------------------------------- */
 
 struct peer {
+        _Atomic(bool) ready;
         _Atomic(uint32_t) asked, answered;
         _Atomic(int) error;
         _Atomic(int64_t) number;
@@ -57,6 +58,7 @@ static void peer_main(const struct instance *instance, struct peer *peer, const 
 
         if (seqnum_attach(&client, instance->shm, 0) < 0 || seqnum_open(&seq, client, name) < 0)
                 _exit(1);
+        atomic_store(&peer->ready, true);
         for (;;) {
                 if (atomic_load(&peer->asked) == done) {
                         nap(500);
@@ -68,12 +70,18 @@ static void peer_main(const struct instance *instance, struct peer *peer, const 
         }
 }
 
+/* It has opened the sequence when this returns: whatever happens next happens to its handle. */
 static struct peer *peer_start(struct instance *instance, const char *name)
 {
+        uint64_t end = now_usec() + patience_usec(20000000);
         struct peer *peer = shared_memory(sizeof(*peer));
 
         if (instance_fork(instance) == 0)
                 peer_main(instance, peer, name);
+        while (!atomic_load(&peer->ready)) {
+                assert_true(now_usec() < end);
+                nap(200);
+        }
         return peer;
 }
 
