@@ -130,6 +130,7 @@ INTEGRATION_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/test
 	$(patsubst %.cc,$(BUILD)/%,$(wildcard tests/integration/test-*.cc))
 HARNESS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/integration/harness*.c))
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
+PRELOADS := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/preload/*.c))
 TEST_PROGRAMS := $(UNIT_TESTS) $(API_TESTS) $(INTEGRATION_TESTS)
 TEST_SCRIPTS := $(wildcard tests/integration/test-*.sh)
 
@@ -227,7 +228,12 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/$(LIBRARY)
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $(filter %.o,$^) \
 		$(AGAINST_LIBRARY) -pthread
 
-check-programs: all $(TEST_PROGRAMS)
+# What tests put before libc in programs that are not theirs. Never instrumented.
+$(BUILD)/tests/preload/%.so: tests/preload/%.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(ALL_CPPFLAGS) -std=c11 $(WARNINGS) -O2 -g -fPIC -shared -MMD -MP -o $@ $<
+
+check-programs: all $(TEST_PROGRAMS) $(PRELOADS)
 
 # Whatever can be compiled.
 programs: check-programs $(BENCHES) $(BUILD)/tests/demo-draw

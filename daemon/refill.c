@@ -128,12 +128,16 @@ static struct store_op reservation(const struct sequence *sequence, uint64_t end
         return op;
 }
 
-/* Up to where ids of kind time should be reserved; `next` when that is so. */
+/*
+ * Up to where ids of kind time should be reserved; `next` when that is so. By a
+ * clock past the end of all ids nobody draws, so nothing is reserved by it: a
+ * crash would make it the end indeed.
+ */
 static uint64_t time_to_keep(struct sequence *sequence, uint64_t next)
 {
         const struct sequence_params *params = &sequence->params;
         uint64_t now = sequence_time_index(params, clock_usec(CLOCK_REALTIME) / 1000);
-        uint64_t base = next > now ? next : now;
+        uint64_t base = next > now || now >= sequence->map.limit ? next : now;
 
         sequence->size = sequence_time_ahead(params);
         if (sequence->frozen || base + sequence->size / 2 >= sequence->ceiling)
