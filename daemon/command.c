@@ -90,8 +90,8 @@ static enum command_result hello(struct session *session, const struct resp_requ
                 }
                 (void)command_text(request, i + 1, session->name, sizeof(session->name));
         }
-        if (request->n > 1 &&
-            (request->arguments[1].length != 1 || !strchr("23", request->arguments[1].data[0]))) {
+        if (request->n > 1 && !command_is(&request->arguments[1], "2") &&
+            !command_is(&request->arguments[1], "3")) {
                 resp_error(&session->out, "NOPROTO", "unsupported protocol version: use 2 or 3");
                 return COMMAND_DONE;
         }

@@ -142,6 +142,8 @@ static struct instance *instance_new(void)
         (void)snprintf(instance->object, sizeof(instance->object), "%s", instance_object(instance));
         (void)snprintf(instance->state, sizeof(instance->state), "%s/state", instance->directory);
         (void)snprintf(instance->ini, sizeof(instance->ini), "%s/ini", instance->directory);
+        (void)snprintf(instance->socket, sizeof(instance->socket), "%s/socket",
+                       instance->directory);
         (void)snprintf(instance->log, sizeof(instance->log), "%s/log", instance->directory);
         (void)snprintf(instance->notify_path, sizeof(instance->notify_path), "%s/notify",
                        instance->directory);
@@ -253,9 +255,9 @@ void instance_configure(struct instance *instance, const char *format, ...)
                       "[service]\n"
                       "shm = %s\n"
                       "state = %s\n"
-                      "socket = %s/socket\n"
+                      "socket = %s\n"
                       "group =\n",
-                      instance->shm, instance->state, instance->directory);
+                      instance->shm, instance->state, instance->socket);
         va_start(arguments, format);
         (void)vfprintf(file, format, arguments);
         va_end(arguments);
@@ -282,6 +284,18 @@ static void die_with(pid_t parent)
         (void)signal(SIGINT, SIG_DFL);
 }
 
+/* sd_listen_fds(3) */
+static void pass_listener(int fd)
+{
+        char pid[16];
+
+        (void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
+        if (dup2(fd, 3) < 0)
+                _exit(126);
+        (void)setenv("LISTEN_PID", pid, 1);
+        (void)setenv("LISTEN_FDS", "1", 1);
+}
+
 static void become_daemon(const struct instance *instance, pid_t parent)
 {
         int log = open(instance->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -293,6 +307,8 @@ static void become_daemon(const struct instance *instance, pid_t parent)
         (void)unsetenv("JOURNAL_STREAM");
         (void)unsetenv("WATCHDOG_USEC");
         (void)unsetenv("WATCHDOG_PID");
+        if (instance->listener)
+                pass_listener(instance->listener);
         execl(program("seqnumd"), "seqnumd", "-c", instance->ini, NULL);
         (void)fprintf(stderr, "%s: %s\n", program("seqnumd"), strerror(errno));
         _exit(127);
@@ -477,26 +493,30 @@ int instance_command(const struct instance *instance, char *output, size_t size,
 
 /* --- the control socket ------------------------------------------------------ */
 
-static int connect_socket(const struct instance *instance)
+int instance_connect(const struct instance *instance)
 {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), error;
 
-        assert_true(fd >= 0);
-        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%.90s/socket",
-                       instance->directory);
-        if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-                fail_msg("cannot connect to %s: %m", address.sun_path);
-        return fd;
+        assert_true(strlen(instance->socket) < sizeof(address.sun_path));
+        memcpy(address.sun_path, instance->socket, strlen(instance->socket) + 1);
+        if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+                return fd;
+        error = errno;
+        if (fd >= 0)
+                close(fd);
+        return -error;
 }
 
 const char *instance_ask(const struct instance *instance, const char *format, ...)
 {
         static char line[1024];
-        int fd = connect_socket(instance);
+        int fd = instance_connect(instance);
         va_list arguments;
         size_t n = 0;
 
+        if (fd < 0)
+                fail_msg("cannot connect to %s: %s", instance->socket, strerror(-fd));
         va_start(arguments, format);
         (void)vdprintf(fd, format, arguments);
         va_end(arguments);

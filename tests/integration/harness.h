@@ -40,11 +40,13 @@ struct instance {
         char shm[64];
         char state[192];
         char ini[192];
+        char socket[192];
         char log[192];
         char notify_path[192];
         char object[80]; /* what the signal handler removes */
         pid_t pid;       /* of the daemon, 0: none */
         int notify;      /* datagram socket to which it says that it is ready */
+        int listener;    /* passed to the daemon as systemd would, 0: none */
         struct crew *crew;
         pid_t children[CHILDREN_MAX];
         struct instance *twin; /* freed with this one */
@@ -115,6 +117,9 @@ void instance_forget_log(const struct instance *instance);
 /* Run `seqnum ARGUMENTS`; its exit status and all that it prints. */
 int instance_command(const struct instance *instance, char *output, size_t size,
                      const char *arguments);
+
+/* A connection to the control socket, or a negative errno. */
+int instance_connect(const struct instance *instance);
 
 /*
  * Send one inline command to the control socket; the first line of the answer,

@@ -16,14 +16,11 @@
 
 static redisContext *connect_to(const struct instance *instance)
 {
-        char path[256];
-        redisContext *context;
+        redisContext *context = redisConnectUnix(instance->socket);
 
-        (void)snprintf(path, sizeof(path), "%s/socket", instance->directory);
-        context = redisConnectUnix(path);
         assert_non_null(context);
         if (context->err)
-                fail_msg("%s: %s", path, context->errstr);
+                fail_msg("%s: %s", instance->socket, context->errstr);
         return context;
 }
 

@@ -14,9 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -29,18 +27,6 @@ static uint64_t how_many(void)
         uint64_t n = text ? strtoull(text, NULL, 10) : scaled(20000);
 
         return n < 100 ? 100 : n > 1000000 ? 1000000 : n;
-}
-
-static int connect_to(const struct instance *instance)
-{
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        assert_true(fd >= 0);
-        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%.90s/socket",
-                       instance->directory);
-        assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-        return fd;
 }
 
 /* --- sending on one side, counting answers on the other --------------------- */
@@ -70,12 +56,13 @@ static void *send_creates(void *argument)
 
 static void create_many(const struct instance *instance, uint64_t n)
 {
-        struct stream stream = {.fd = connect_to(instance), .n = n};
+        struct stream stream = {.fd = instance_connect(instance), .n = n};
         static char line[256];
         pthread_t sender;
         uint64_t begin = now_usec();
         FILE *in = fdopen(stream.fd, "r");
 
+        assert_true(stream.fd >= 0);
         assert_non_null(in);
         assert_int_equal(pthread_create(&sender, NULL, send_creates, &stream), 0);
         for (uint64_t i = 0; i < n; i++) {
