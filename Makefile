@@ -123,6 +123,9 @@ MAN1 := $(wildcard client/*.1)
 MAN3 := $(wildcard client/*.3)
 MAN5 := $(wildcard config/*.5)
 MAN8 := $(wildcard daemon/*.8)
+# Every function that a page of section 3 names is found under its own name.
+MAN3_LINKS := $(filter-out $(basename $(notdir $(MAN3))),$(shell sed -n \
+	's/^\.Nm \(seqnum_[a-z_]*\).*/\1/p' $(MAN3)))
 
 API_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test-api-*.c))
 UNIT_TESTS := $(filter-out $(API_TESTS),$(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test-*.c)))
@@ -334,6 +337,10 @@ install: all ## install to $(DESTDIR)$(PREFIX)
 	$(INSTALL) -m 644 systemd/seqnumd.sysusers $(DESTDIR)$(sysusersdir)/seqnumd.conf
 	$(INSTALL) -m 644 $(MAN1) $(DESTDIR)$(mandir)/man1/
 	$(INSTALL) -m 644 $(MAN3) $(DESTDIR)$(mandir)/man3/
+	for name in $(MAN3_LINKS); do \
+		echo ".so man3/$$(basename "$$(grep -l "^\.Nm $$name" $(MAN3))")" \
+			>$(DESTDIR)$(mandir)/man3/$$name.3 || exit 1; \
+	done
 	$(INSTALL) -m 644 $(MAN5) $(DESTDIR)$(mandir)/man5/
 	$(INSTALL) -m 644 $(MAN8) $(DESTDIR)$(mandir)/man8/
 	$(INSTALL) -m 644 client/seqnum.bash $(DESTDIR)$(completionsdir)/seqnum
@@ -347,7 +354,7 @@ uninstall: ## remove what install put there, but for the configuration
 		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS))) \
 		$(DESTDIR)$(sysusersdir)/seqnumd.conf $(DESTDIR)$(completionsdir)/seqnum \
 		$(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(MAN1))) \
-		$(addprefix $(DESTDIR)$(mandir)/man3/,$(notdir $(MAN3))) \
+		$(addprefix $(DESTDIR)$(mandir)/man3/,$(notdir $(MAN3)) $(MAN3_LINKS:=.3)) \
 		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(MAN5))) \
 		$(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(MAN8)))
 

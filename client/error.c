@@ -13,7 +13,7 @@ static const struct {
 } errors[] = {
         {0, "success"},
         {ENXIO, "no service: the segment does not exist, seqnumd has not been started"},
-        {EAGAIN, "the service is starting: its segment is being made, try again"},
+        {EAGAIN, "the service is starting, or away for the moment: try again"},
         {EPROTONOSUPPORT, "the segment was made by another version of seqnumd"},
         {ENOEXEC, "the segment was made for another C library or word size"},
         {EBADMSG, "the segment is corrupt, or not a segment of seqnumd"},

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # What libseqnum.so shows and needs: it exports seqnum_* and nothing else, has
-# its soname, and depends on libc alone.
+# its soname, and depends on libc alone. All of it has a man page.
 
 set -u
 library=${SEQNUM_BUILD:-build}/libseqnum.so
@@ -20,6 +20,10 @@ others=$(grep -v '^seqnum_' <<<"$exported")
 declared=$(grep -o 'seqnum_[a-z_]*(' client/seqnum.h | tr -d '(' | sort -u)
 missing=$(comm -23 <(echo "$declared") <(sort -u <<<"$exported"))
 [ -z "$missing" ] || bad "does not export what seqnum.h declares: $missing"
+
+described=$(sed -n 's/^\.Nm \(seqnum_[a-z_]*\).*/\1/p' client/*.3 | sort -u)
+missing=$(comm -23 <(echo "$declared") <(echo "$described"))
+[ -z "$missing" ] || bad "no man page describes $missing"
 
 readelf -d "$library" | grep -q 'SONAME.*\[libseqnum\.so\.0\]' || bad "has another soname"
 if [ -z "${SEQNUM_SANITIZER:-}" ]; then
