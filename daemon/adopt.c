@@ -110,12 +110,15 @@ struct adopt_plan adopt_decide(const struct sequence *sequence, const struct ado
 {
         uint64_t limit = sequence->map.limit;
 
-        if (view->id == sequence->id && view->generation > sequence->generation)
+        bool same = view->id == sequence->id && view->generation == sequence->generation;
+        bool retired = view->floor == WINDOW_CLOSED || view->state == WINDOW_RETIRED;
+
+        if (view->id == sequence->id && view->generation > sequence->generation && !retired)
                 return fresh(sequence->hi, "it was altered after the store was: is that a backup? "
                                            "numbers since then may come again");
-        if (view->id != sequence->id || view->generation != sequence->generation)
+        if (!same)
                 return fresh(sequence->hi, NULL);
-        if (view->floor == WINDOW_CLOSED || view->state == WINDOW_RETIRED)
+        if (retired)
                 return fresh(view->ceiling > limit ? sequence->hi
                                                    : max_u64(sequence->hi, view->ceiling),
                              NULL);

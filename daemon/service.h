@@ -106,6 +106,15 @@ int service_watch_segment(struct service *service);
 /* Give a sequence a fresh slot: its cell holds what nobody could have claimed. */
 void service_distrust(struct sequence *sequence, void *userdata);
 
+/* --- recover.c: what the store lost -------------------------------------- */
+
+/*
+ * Put into the store, and among the sequences, what the segment just taken over
+ * knows and the store does not: that one was restored from a backup. 0, or a
+ * negative errno with the windows in question closed, for the next attempt.
+ */
+int service_recover(struct service *service);
+
 /* --- apply.c: what the configuration asks for --------------------------- */
 
 /*

@@ -123,7 +123,6 @@ struct store_sqlite {
         sqlite3 *db;
         sqlite3_stmt *prepared[N_STATEMENTS];
         int64_t version;  /* of the format, as it was found */
-        uint64_t last_id; /* the largest ever given: AUTOINCREMENT's own memory */
         char path[PATH_MAX];
 };
 
@@ -395,7 +394,7 @@ static int row_write(struct store_sqlite *s, const struct store_sequence *q)
 static int create(struct store_sqlite *s, struct store_op *op)
 {
         const struct store_sequence q = {
-                .id = s->last_id + 1,
+                .id = s->store.last_id + 1,
                 .generation = 1,
                 .name = op->name,
                 .params = op->params,
@@ -415,7 +414,7 @@ static int create(struct store_sqlite *s, struct store_op *op)
                 return say(s, -EEXIST, "sequence %s exists already", op->name);
         if (r < 0)
                 return r;
-        s->last_id = q.id;
+        s->store.last_id = q.id;
         op->id = q.id;
         op->generation = q.generation;
         return 0;
@@ -535,7 +534,7 @@ static int apply(struct store_sqlite *s, struct store_op *op)
 static int sqlite_commit(struct store *store, struct store_op *ops, size_t n_ops)
 {
         struct store_sqlite *s = (struct store_sqlite *)store;
-        uint64_t last_id = s->last_id;
+        uint64_t last_id = s->store.last_id;
         int r;
 
         for (size_t i = 0; i < n_ops; i++)
@@ -547,7 +546,7 @@ static int sqlite_commit(struct store *store, struct store_op *ops, size_t n_ops
                 r = run(s, COMMIT, "commit to");
         if (r >= 0)
                 return 0;
-        s->last_id = last_id;
+        s->store.last_id = last_id;
         /* Most I/O errors end the transaction by themselves. */
         if (!sqlite3_get_autocommit(s->db)) {
                 (void)sqlite3_step(s->prepared[ROLLBACK]);
@@ -849,7 +848,7 @@ static int read_last_id(struct store_sqlite *s)
                 return r;
         if (last_id < 0 || last_id < largest)
                 return corrupt(s, "the last id it gave is lost");
-        s->last_id = (uint64_t)last_id;
+        s->store.last_id = (uint64_t)last_id;
         return 0;
 }
 

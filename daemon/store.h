@@ -87,6 +87,7 @@ struct store {
         const struct store_vtable *vtable;
         uint8_t instance_id[STORE_INSTANCE_ID_SIZE]; /* random, made with the store */
         uint64_t segment_id; /* of the segment in use when it was opened; 0: none yet */
+        uint64_t last_id;    /* the largest id that a sequence ever got */
         bool created;        /* this open made it: it knows nothing yet */
         char *message;       /* a sentence on the last failure, for the log; may be NULL */
 };

@@ -220,6 +220,9 @@ int service_get_segment(struct service *service)
                 return r;
         if (r > 0) {
                 service->refill.segment = service->segment;
+                r = service_recover(service);
+                if (r < 0)
+                        return r;
                 if (adopt_all(service) < 0)
                         discard_segment(service);
         }

@@ -130,6 +130,17 @@ static void gone_under_a_segment(struct instance *instance)
         assert_int_equal(instance_peek(instance, "orders"), DRAWN + 1);
 }
 
+static void back_up(const struct instance *instance)
+{
+        shell("cp -r '%s' '%s/backup'", instance->state, instance->directory);
+}
+
+static void restore(const struct instance *instance)
+{
+        shell("rm -rf '%s' && cp -r '%s/backup' '%s'", instance->state, instance->directory,
+              instance->state);
+}
+
 /* Restored from a backup, while the segment still knows better. */
 static void older_than_the_segment(struct instance *instance)
 {
@@ -137,15 +148,14 @@ static void older_than_the_segment(struct instance *instance)
         struct seqnum *seq;
 
         prepare(instance, false);
-        shell("cp -r '%s' '%s/backup'", instance->state, instance->directory);
+        back_up(instance);
         instance_start(instance);
         client = instance_attach(instance);
         seq = instance_open(client, "orders");
         for (int64_t i = DRAWN + 1; i <= 50 * DRAWN; i++)
                 assert_int_equal(must_next(seq), i);
         instance_kill(instance);
-        shell("rm -rf '%s' && cp -r '%s/backup' '%s'", instance->state, instance->directory,
-              instance->state);
+        restore(instance);
         instance_start(instance);
         assert_true(instance_says(instance, "older than segment"));
         for (int64_t i = 0, last = 50 * DRAWN; i < 10 * DRAWN; i++) {
@@ -155,6 +165,87 @@ static void older_than_the_segment(struct instance *instance)
                 last = value;
         }
         seqnum_detach(client);
+}
+
+static void ask_ok(const struct instance *instance, const char *command)
+{
+        assert_string_equal(instance_ask(instance, "%s", command), "+OK");
+}
+
+/*
+ * What was made, altered and made anew after the backup: the segment alone knows
+ * of it, and it goes on as the segment has it.
+ */
+static void behind_the_segments_names(struct instance *instance, bool killed)
+{
+        static const char *const names[] = {"late/one", "orders", "again", "ticks", "bills"};
+        struct seqnum_client *client;
+        struct seqnum *seqs[5];
+        int64_t last[5], kept;
+
+        instance_configure(instance, "[sequence late/*]\n");
+        instance_start(instance);
+        ask_ok(instance, "SEQ.CREATE orders");
+        ask_ok(instance, "SEQ.CREATE again");
+        ask_ok(instance, "SEQ.CREATE gone");
+        client = instance_attach(instance);
+        kept = must_next(instance_open(client, "orders"));
+        instance_stop(instance);
+        back_up(instance);
+        instance_start(instance);
+        ask_ok(instance, "SEQ.ALTER orders increment 10 max 5000");
+        ask_ok(instance, "SEQ.DROP again");
+        ask_ok(instance, "SEQ.DROP gone");
+        ask_ok(instance, "SEQ.CREATE again kind gapless start 1000 increment -1 min 5 max 1000");
+        ask_ok(instance, "SEQ.CREATE ticks kind time node 3");
+        ask_ok(instance, "SEQ.CREATE bills kind gapless");
+        for (size_t i = 0; i < 5; i++) {
+                seqs[i] = instance_open(client, names[i]);
+                for (int n = 0; n < 100; n++)
+                        last[i] = must_next(seqs[i]);
+        }
+        assert_int_equal(last[1], kept + 1000);
+        if (killed)
+                instance_kill(instance);
+        else
+                instance_stop(instance);
+        restore(instance);
+        instance_start(instance);
+        assert_true(instance_says(instance, "late/one: the store does not know it"));
+        for (int round = 0; round < 2; round++) {
+                for (size_t i = 0; i < 5; i++) {
+                        int64_t number = must_next(seqs[i]);
+
+                        if (i == 2) /* it descends, without a gap */
+                                assert_int_equal(number, last[i] - 1);
+                        else if (i == 4)
+                                assert_int_equal(number, last[i] + 1);
+                        else if (i == 1)
+                                assert_true(number > last[i] && (number - kept) % 10 == 0);
+                        else
+                                assert_true(number > last[i]);
+                        last[i] = number;
+                }
+                /* And the store knows it from now on. */
+                instance_stop(instance);
+                instance_unlink(instance);
+                instance_start(instance);
+        }
+        assert_string_equal(instance_ask(instance, "SEQ.CREATE late/one"),
+                            "-EXISTS sequence late/one exists already");
+        assert_string_equal(instance_ask(instance, "SEQ.ALTER orders max 6000"), "+OK");
+        assert_true(must_next(seqs[1]) > last[1]);
+        seqnum_detach(client);
+}
+
+static void behind_names_of_a_killed_daemon(struct instance *instance)
+{
+        behind_the_segments_names(instance, true);
+}
+
+static void behind_names_of_a_stopped_daemon(struct instance *instance)
+{
+        behind_the_segments_names(instance, false);
 }
 
 /* Files of the state directory that others may write, or that are no files. */
@@ -181,6 +272,8 @@ int main(void)
                 instance_test(newer),
                 instance_test(gone_under_a_segment),
                 instance_test(older_than_the_segment),
+                instance_test(behind_names_of_a_killed_daemon),
+                instance_test(behind_names_of_a_stopped_daemon),
                 instance_test(not_private),
         };
 
