@@ -33,8 +33,8 @@
 struct lost {
         char *name;
         uint32_t slot;
-        struct sequence *sequence; /* an earlier life of it, NULL: none */
-        bool same;                 /* its id: it was altered, not made anew */
+        struct sequence *altered; /* the store has it as it was before an alter; or NULL */
+        struct sequence *former;  /* it has another one of that name; or NULL */
         struct sequence_params params;
         int64_t origin;
         uint64_t position;
@@ -139,6 +139,7 @@ static int look(const struct mapping *map, const char *name, size_t length, uint
         struct losses *losses = userdata;
         const struct window *window = &map->windows[slot];
         struct lost lost = {.slot = slot};
+        struct sequence *sequence;
         uint32_t leads_to;
         int r;
 
@@ -149,12 +150,15 @@ static int look(const struct mapping *map, const char *name, size_t length, uint
         lost.name = strndup(name, length);
         if (!lost.name)
                 return -ENOMEM;
-        lost.sequence = registry_find(&losses->service->registry, lost.name);
-        if (!is_lost(losses->service, window, lost.sequence)) {
+        sequence = registry_find(&losses->service->registry, lost.name);
+        if (!is_lost(losses->service, window, sequence)) {
                 free(lost.name);
                 return 0;
         }
-        lost.same = lost.sequence && lost.sequence->id == window->id;
+        if (sequence && sequence->id == window->id)
+                lost.altered = sequence;
+        else
+                lost.former = sequence;
         r = close_and_look(losses->service->segment, slot, &lost);
         if (r >= 0)
                 r = losses_add(losses, &lost);
@@ -173,8 +177,8 @@ static int look(const struct mapping *map, const char *name, size_t length, uint
 static size_t lost_ops(struct lost *lost, struct store_op *ops)
 {
         const struct store_op make = {
-                .type = lost->same ? STORE_REPLACE : STORE_CREATE,
-                .id = lost->same ? lost->sequence->id : 0,
+                .type = lost->altered ? STORE_REPLACE : STORE_CREATE,
+                .id = lost->altered ? lost->altered->id : 0,
                 .name = lost->name,
                 .params = lost->params,
                 .origin = lost->origin,
@@ -182,15 +186,15 @@ static size_t lost_ops(struct lost *lost, struct store_op *ops)
         };
         size_t n = 0;
 
-        if (lost->sequence && !lost->same)
-                ops[n++] = (struct store_op){.type = STORE_DROP, .id = lost->sequence->id};
+        if (lost->former)
+                ops[n++] = (struct store_op){.type = STORE_DROP, .id = lost->former->id};
         lost->op = &ops[n];
         ops[n++] = make;
-        if (lost->same)
+        if (lost->altered)
                 ops[n++] = (struct store_op){
                         .type = STORE_SAVE,
-                        .id = lost->sequence->id,
-                        .generation = lost->sequence->generation + 1,
+                        .id = lost->altered->id,
+                        .generation = lost->altered->generation + 1,
                         .position = lost->position,
                 };
         return n;
@@ -201,7 +205,7 @@ static void say(const struct service *service, const struct lost *lost)
         log_about(LOG_CRIT, lost->name,
                   "the store does not know it%s (restored from a backup?), but segment %s does: it "
                   "is stored again, going on at index %" PRIu64,
-                  lost->same ? " as it was altered" : "", service->segment->shm, lost->position);
+                  lost->altered ? " as it was altered" : "", service->segment->shm, lost->position);
 }
 
 /* As the store has it now. */
@@ -217,15 +221,16 @@ static int take_in(struct service *service, struct lost *lost)
                 .hi = lost->position,
                 .exact = true,
         };
+        struct sequence *made;
 
-        if (lost->same) {
-                sequence_redefine(lost->sequence, &lost->params, lost->origin, lost->op->generation,
+        if (lost->altered) {
+                sequence_redefine(lost->altered, &lost->params, lost->origin, lost->op->generation,
                                   lost->position);
                 return 0;
         }
-        if (lost->sequence)
-                lost->sequence = registry_remove(&service->registry, lost->sequence);
-        return registry_add(&service->registry, &stored, &lost->sequence);
+        if (lost->former)
+                lost->former = registry_remove(&service->registry, lost->former);
+        return registry_add(&service->registry, &stored, &made);
 }
 
 static int store_again(struct service *service, struct losses *losses)
