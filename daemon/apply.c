@@ -127,7 +127,8 @@ static int compare(struct service *service, struct changes *changes, const struc
 static void say_created(const struct change *change, size_t n_before)
 {
         if (n_before < NAMES_SAID)
-                log_about(LOG_INFO, change->name, "created, %s from %" PRId64 " by %" PRId64,
+                log_event(EVENT_SEQUENCE_MADE, LOG_INFO, change->name,
+                          "created, %s from %" PRId64 " by %" PRId64,
                           sequence_kind_name(change->params.kind), change->params.start,
                           change->params.increment);
 }

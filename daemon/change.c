@@ -232,7 +232,7 @@ static void show_dropped(struct service *service, struct change *change)
                 segment_remove(service->segment, sequence->name, slot);
                 window_retire(service->segment, slot);
         }
-        log_about(LOG_NOTICE, sequence->name, "dropped");
+        log_event(EVENT_SEQUENCE_DROPPED, LOG_NOTICE, sequence->name, "dropped");
         refill_forget(&service->refill, sequence);
         change->sequence = registry_remove(&service->registry, sequence);
 }
@@ -252,13 +252,13 @@ int change_show(struct service *service, struct change *change)
                 break;
         case CHANGE_ALTER:
                 r = show_generation(service, change);
-                log_about(LOG_NOTICE, change->sequence->name, "altered, going on after %" PRId64,
-                          change->origin);
+                log_event(EVENT_SEQUENCE_CHANGED, LOG_NOTICE, change->sequence->name,
+                          "altered, going on after %" PRId64, change->origin);
                 break;
         case CHANGE_RESTART:
                 r = show_generation(service, change);
-                log_about(LOG_NOTICE, change->sequence->name, "restarted at %" PRId64,
-                          change->origin);
+                log_event(EVENT_SEQUENCE_CHANGED, LOG_NOTICE, change->sequence->name,
+                          "restarted at %" PRId64, change->origin);
                 break;
         case CHANGE_DROP:
                 show_dropped(service, change);

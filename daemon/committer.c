@@ -14,6 +14,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 struct queue {
         struct commit_job *first, **last;
         size_t n;
@@ -28,6 +30,7 @@ struct committer {
         pthread_cond_t submitted, finished;
         struct queue waiting, done;
         size_t under_way; /* jobs the worker has in hand */
+        uint64_t since;   /* when it took them, CLOCK_MONOTONIC usec */
         bool stop;
         bool unsound; /* a commit failed at the disk, and none has succeeded since */
         struct commit_counters counters;
@@ -179,6 +182,7 @@ static void *work(void *argument)
                 if (!committer->waiting.n)
                         break;
                 committer->under_way = committer->waiting.n;
+                committer->since = clock_usec(CLOCK_MONOTONIC);
                 jobs = queue_take(&committer->waiting);
                 pthread_mutex_unlock(&committer->lock);
                 commits = commit_all(committer, jobs);
@@ -305,6 +309,17 @@ bool committer_sound(struct committer *committer)
         sound = !committer->unsound;
         pthread_mutex_unlock(&committer->lock);
         return sound;
+}
+
+uint64_t committer_busy_usec(struct committer *committer)
+{
+        uint64_t busy = 0;
+
+        pthread_mutex_lock(&committer->lock);
+        if (committer->under_way)
+                busy = clock_usec(CLOCK_MONOTONIC) - committer->since;
+        pthread_mutex_unlock(&committer->lock);
+        return busy;
 }
 
 struct commit_counters committer_counters(struct committer *committer)

@@ -58,6 +58,9 @@ void committer_dispatch(struct committer *committer);
 /* Wait until all that was submitted so far is finished, and dispatch it. */
 void committer_drain(struct committer *committer);
 
+/* For how long the worker has been at the jobs it has in hand; 0: it has none. */
+uint64_t committer_busy_usec(struct committer *committer);
+
 /*
  * False after a commit that failed at the disk, until one succeeds: what it
  * would have done may turn up in the store after all, should we die now.

@@ -56,7 +56,6 @@ struct control {
         struct connection *connections;
         uint32_t n_connections, n_parked;
         uint64_t last_id;
-        uint64_t refusals_said;
 };
 
 static void serve(struct connection *connection);
@@ -452,19 +451,15 @@ static void turn_away(int fd, const char *code, const char *text)
         close(fd);
 }
 
-/* Those who may not are refused by name, once a second in the log. */
+/* Those who may not are refused by name. */
 static void turn_away_stranger(struct control *control, int fd, const struct peer *peer)
 {
-        uint64_t now = clock_usec(CLOCK_MONOTONIC);
         const char *group = control->service->config->group;
         char text[512];
 
         (void)snprintf(text, sizeof(text), "user %u is not in the group that may draw%s%s",
                        (unsigned)peer->uid, group ? ": " : "", group ? group : "");
-        if (now - control->refusals_said > USEC_PER_SEC) {
-                control->refusals_said = now;
-                log_warning("control socket: refused: %s", text);
-        }
+        log_event(EVENT_CLIENT_REFUSED, LOG_WARNING, NULL, "control socket: refused: %s", text);
         turn_away(fd, "NOPERM", text);
 }
 
@@ -525,8 +520,9 @@ static void admit(struct control *control, int fd)
 /* Without file descriptors there is nothing to do but to wait for some. */
 static void pause_accepting(struct control *control)
 {
-        log_warning("control socket: cannot accept more connections: %s; raise LimitNOFILE=",
-                    strerror(errno));
+        log_event(EVENT_CLIENT_REFUSED, LOG_WARNING, NULL,
+                  "control socket: cannot accept more connections: %s; raise LimitNOFILE=",
+                  strerror(errno));
         (void)sd_event_source_set_enabled(control->listener, SD_EVENT_OFF);
         (void)sd_event_source_set_time_relative(control->again, ACCEPT_USEC);
         (void)sd_event_source_set_enabled(control->again, SD_EVENT_ONESHOT);
@@ -597,11 +593,13 @@ int control_new(struct control **ret, struct service *service)
         if (!control)
                 return -ENOMEM;
         control->service = service;
-        r = control->fd = listen_open(service->config->socket, service->group, &control->made);
+        r = control->fd = listen_open(service->config->socket, service->group,
+                                      service->passed.socket, &control->made);
         if (r < 0) {
                 free(control);
                 return r == -ENOENT ? 0 : r;
         }
+        service->passed.socket = -1; /* ours now */
         r = add_sources(control);
         if (r < 0) {
                 log_error("cannot watch the control socket: %s", strerror(-r));

@@ -13,37 +13,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <systemd/sd-daemon.h>
-
 #include "log.h"
 
 /* Groups of a peer that are looked at; NGROUPS_MAX is 65536. */
 #define GROUPS_MAX 65536
-
-/* --- what systemd passed ----------------------------------------------------- */
-
-/* -ENOENT: nothing was passed. */
-static int passed_socket(void)
-{
-        int n = sd_listen_fds(1), fd = SD_LISTEN_FDS_START, flags;
-
-        if (n == 0)
-                return -ENOENT;
-        if (n < 0) {
-                log_error("cannot tell which sockets were passed: %s", strerror(-n));
-                return n;
-        }
-        if (n > 1 || sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) <= 0) {
-                log_error("%d file descriptors were passed, of which the first is %s; pass one, a "
-                          "listening stream socket of the Unix domain",
-                          n, sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) > 0 ? "right" : "not");
-                return -EINVAL;
-        }
-        flags = fcntl(fd, F_GETFL);
-        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-                return -errno;
-        return fd;
-}
 
 /* --- our own ------------------------------------------------------------------ */
 
@@ -146,13 +119,15 @@ static int own_socket(const char *path, gid_t group)
         return r == -ENOENT ? -ENOTDIR : r;
 }
 
-int listen_open(const char *path, gid_t group, bool *made)
+int listen_open(const char *path, gid_t group, int passed, bool *made)
 {
-        int fd = passed_socket();
+        int fd;
 
         *made = false;
-        if (fd != -ENOENT || !*path)
-                return fd;
+        if (passed >= 0)
+                return passed;
+        if (!*path)
+                return -ENOENT;
         fd = own_socket(path, group);
         *made = fd >= 0;
         return fd;

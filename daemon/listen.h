@@ -7,12 +7,11 @@
 #include <sys/types.h>
 
 /*
- * A listening socket: the one that the service manager passed (sd_listen_fds(3)),
- * or a new one at `path`, for members of `group` ((gid_t)-1: leave it). The file
- * descriptor, *made telling whether the path is ours to remove; -ENOENT if there
+ * A listening socket: `passed`, or if that is -1 a new one at `path`, for members
+ * of `group` ((gid_t)-1: leave it). The file descriptor, *made telling whether the path is ours to remove; -ENOENT if there
  * is to be none (an empty path); or a negative errno after having logged why.
  */
-int listen_open(const char *path, gid_t group, bool *made);
+int listen_open(const char *path, gid_t group, int passed, bool *made);
 
 struct peer {
         uid_t uid;

@@ -89,6 +89,7 @@ static int serve(const char *path)
         status = load(&config, path);
         if (status != EX_OK)
                 return status;
+        log_instance(config->shm);
         r = service_new(&service, config);
         if (r < 0)
                 return exit_status(r);

@@ -163,7 +163,7 @@ static int look(const struct mapping *map, const char *name, size_t length, uint
         if (r >= 0)
                 r = losses_add(losses, &lost);
         if (r == -EBADMSG)
-                log_about(LOG_CRIT, lost.name,
+                log_event(EVENT_STORE_BEHIND, LOG_CRIT, lost.name,
                           "the store does not know it as segment %s has it (restored from a "
                           "backup?), and its window is damaged: its numbers may come again",
                           losses->service->segment->shm);
@@ -202,7 +202,7 @@ static size_t lost_ops(struct lost *lost, struct store_op *ops)
 
 static void say(const struct service *service, const struct lost *lost)
 {
-        log_about(LOG_CRIT, lost->name,
+        log_event(EVENT_STORE_BEHIND, LOG_CRIT, lost->name,
                   "the store does not know it%s (restored from a backup?), but segment %s does: it "
                   "is stored again, going on at index %" PRIu64,
                   lost->altered ? " as it was altered" : "", service->segment->shm, lost->position);
@@ -246,7 +246,8 @@ static int store_again(struct service *service, struct losses *losses)
                 n_ops += lost_ops(&losses->items[i], &ops[n_ops]);
         r = service_commit(service, ops, n_ops, message);
         if (r < 0)
-                log_error("cannot store what segment %s alone knows: %s", service->segment->shm,
+                log_event(EVENT_STORE_UNUSABLE, LOG_ERR, NULL,
+                          "cannot store what segment %s alone knows: %s", service->segment->shm,
                           message);
         for (size_t i = 0; i < losses->n && r >= 0; i++) {
                 if (i < NAMES_SAID)
@@ -255,7 +256,8 @@ static int store_again(struct service *service, struct losses *losses)
                 r = take_in(service, &losses->items[i]);
         }
         if (r >= 0 && losses->n > NAMES_SAID)
-                log_error("%zu more sequences that the store did not know are stored again",
+                log_event(EVENT_STORE_BEHIND, LOG_CRIT, NULL,
+                          "%zu more sequences that the store did not know are stored again",
                           losses->n - NAMES_SAID);
         free(ops);
         return r;

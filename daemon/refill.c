@@ -254,7 +254,8 @@ static void complain(struct refill *refill, const struct commit_job *job, int er
         else if (now - refill->complained < COMPLAIN_USEC)
                 return;
         refill->complained = now;
-        log_error("cannot reserve numbers: %s; windows stay as they are, trying again every %d ms",
+        log_event(EVENT_STORE_FAILING, LOG_ERR, NULL,
+                  "cannot reserve numbers: %s; windows stay as they are, trying again every %d ms",
                   job->message[0] ? job->message : strerror(-error), (int)(RETRY_USEC / 1000));
 }
 
@@ -262,9 +263,10 @@ static void rejoice(struct refill *refill)
 {
         if (!refill->failing_since)
                 return;
-        log_notice("reserving numbers works again, after %" PRIu64 " failures in %" PRIu64 " s",
-                   refill->failures,
-                   (clock_usec(CLOCK_MONOTONIC) - refill->failing_since) / USEC_PER_SEC);
+        log_event(EVENT_STORE_WELL, LOG_NOTICE, NULL,
+                  "reserving numbers works again, after %" PRIu64 " failures in %" PRIu64 " s",
+                  refill->failures,
+                  (clock_usec(CLOCK_MONOTONIC) - refill->failing_since) / USEC_PER_SEC);
         refill->failing_since = 0;
         refill->failures = 0;
 }

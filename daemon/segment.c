@@ -323,11 +323,9 @@ static int open_error(int error)
         }
 }
 
-/* Open the object under our name; refuse it when it is not our user's. */
-static int open_ours(struct segment *segment, char **message)
+/* Open the object under our name. */
+static int open_named(struct segment *segment, char **message)
 {
-        struct stat status;
-
         segment->map.fd = shm_open(segment->shm, O_RDWR | O_CLOEXEC, 0);
         if (segment->map.fd < 0 && errno == ENOENT)
                 return -ENXIO;
@@ -336,6 +334,14 @@ static int open_ours(struct segment *segment, char **message)
                                  "cannot open segment %s: %m; if it is not the service's, remove "
                                  "/dev/shm%s",
                                  segment->shm, segment->shm);
+        return 0;
+}
+
+/* Refuse the object when it is not our user's. */
+static int check_owner(struct segment *segment, char **message)
+{
+        struct stat status;
+
         if (fstat(segment->map.fd, &status) < 0)
                 return fail_with(-errno, message, "cannot stat segment %s: %m", segment->shm);
         if (!S_ISREG(status.st_mode) || status.st_uid != geteuid())
@@ -430,13 +436,14 @@ static int count_used(struct segment *segment)
         return 0;
 }
 
+/* The object behind segment->map.fd. */
 static int take_over(struct segment *segment, const struct segment_setup *setup, char **message)
 {
         struct segment_header header;
         struct segment_geometry g = {0};
         int r;
 
-        r = open_ours(segment, message);
+        r = check_owner(segment, message);
         if (r < 0)
                 return r;
         r = lock_object(segment->map.fd);
@@ -458,8 +465,6 @@ static int take_over(struct segment *segment, const struct segment_setup *setup,
                 if (count_used(segment) < 0)
                         r = fail_with(-ESTALE, message, "its directory is damaged");
         }
-        if (r == -ENXIO || r == -ESTALE)
-                (void)shm_unlink(segment->shm);
         return r;
 }
 
@@ -471,7 +476,12 @@ int segment_take_over(struct segment **ret, const struct segment_setup *setup, c
         r = segment_new(&segment, setup->shm);
         if (r < 0)
                 return fail_with(r, message, "out of memory");
-        r = take_over(segment, setup, message);
+        r = open_named(segment, message);
+        if (r >= 0) {
+                r = take_over(segment, setup, message);
+                if (r == -ENXIO || r == -ESTALE)
+                        (void)shm_unlink(segment->shm);
+        }
         if (r >= 0)
                 r = segment_permit(segment, setup, message);
         if (r < 0) {
@@ -480,6 +490,28 @@ int segment_take_over(struct segment **ret, const struct segment_setup *setup, c
         }
         sign_header(segment, setup);
         segment->linked = true;
+        *ret = segment;
+        return 0;
+}
+
+int segment_take_back(struct segment **ret, const struct segment_setup *setup, int fd,
+                      char **message)
+{
+        struct segment *segment;
+        int r;
+
+        r = segment_new(&segment, setup->shm);
+        if (r < 0) {
+                close(fd);
+                return fail_with(r, message, "out of memory");
+        }
+        segment->map.fd = fd;
+        r = take_over(segment, setup, message);
+        if (r < 0) {
+                segment_free(segment);
+                return r;
+        }
+        sign_header(segment, setup);
         *ret = segment;
         return 0;
 }

@@ -77,6 +77,13 @@ int segment_publish(struct segment *segment, char **message);
  */
 int segment_take_over(struct segment **ret, const struct segment_setup *setup, char **message);
 
+/*
+ * The same for one whose name is gone, through a descriptor that was kept. Takes
+ * `fd` over, on failure too. It serves until its sequences have moved to another.
+ */
+int segment_take_back(struct segment **ret, const struct segment_setup *setup, int fd,
+                      char **message);
+
 /* Set group and mode as in `setup`; 0 or a negative errno and a sentence. */
 int segment_permit(struct segment *segment, const struct segment_setup *setup, char **message);
 

@@ -14,8 +14,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <systemd/sd-daemon.h>
-
 #include "atomic.h"
 #include "clock.h"
 #include "control.h"
@@ -71,6 +69,7 @@ int service_place(struct service *service, struct segment *segment, struct seque
         uint32_t slot;
         int r;
 
+        manager_alive();
         r = registry_expect(&service->registry, segment->slots_used);
         if (r >= 0)
                 r = segment_add(segment, &setup, &slot);
@@ -113,7 +112,8 @@ static int note_segment(struct service *service, uint64_t id)
                 return 0;
         r = service_commit(service, &op, 1, message);
         if (r < 0)
-                log_error("cannot put a segment in use: %s", message);
+                log_event(EVENT_STORE_FAILING, LOG_ERR, NULL, "cannot put a segment in use: %s",
+                          message);
         else
                 service->segment_id = id;
         return r;
@@ -143,10 +143,20 @@ void service_note_templates(const struct service *service, struct segment *segme
         publish_u32(&segment->header->n_templates, (uint32_t)service->config->n_templates);
 }
 
-static void say_status(const struct service *service)
+/* Not at every change: thousands may be made in a second. */
+#define STATUS_USEC USEC_PER_SEC
+
+static void say_status(struct service *service)
 {
-        (void)sd_notifyf(0, "STATUS=serving %" PRIu32 " sequences in %s",
-                         service->registry.n_sequences, service->config->shm);
+        uint64_t now = clock_usec(CLOCK_MONOTONIC);
+
+        if (service->n_said == service->registry.n_sequences ||
+            now - service->said_usec < STATUS_USEC)
+                return;
+        service->n_said = service->registry.n_sequences;
+        service->said_usec = now;
+        manager_status("serving %" PRIu32 " sequences in %s", service->n_said,
+                       service->config->shm);
 }
 
 int service_find_group(const struct config *config, gid_t *ret)
@@ -183,7 +193,7 @@ static size_t gather_positions(struct service *service, struct store_op *ops)
                 if (sequence->exact && sequence->hi == position)
                         continue;
                 if (!window_next(service->segment, sequence, &position)) {
-                        log_about(LOG_WARNING, sequence->name,
+                        log_event(EVENT_SEGMENT_DAMAGED, LOG_WARNING, sequence->name,
                                   "index %" PRIu64 " in the segment cannot be believed; going on "
                                   "at %" PRIu64,
                                   position, sequence->hi);
@@ -228,7 +238,8 @@ int service_freeze_all(struct service *service)
         r = service_commit(service, ops, n, message);
         free(ops);
         if (r < 0) {
-                log_error("cannot save the exact positions: %s; a start after a reboot will skip "
+                log_event(EVENT_STORE_FAILING, LOG_ERR, NULL,
+                          "cannot save the exact positions: %s; a start after a reboot will skip "
                           "what was reserved",
                           message);
                 return r;
@@ -239,16 +250,17 @@ int service_freeze_all(struct service *service)
 
 static void stop(struct service *service)
 {
-        (void)sd_notify(0, "STOPPING=1");
+        manager_stopping();
         if (service->config->on_stop == CONFIG_ON_STOP_SERVE) {
                 committer_drain(service->committer);
-                log_info("stopping; the windows stay open");
+                log_event(EVENT_STOPPED, LOG_INFO, NULL, "stopping; the windows stay open");
                 return;
         }
         refill_pause(&service->refill);
         if (service_freeze_all(service) >= 0)
-                log_info("stopping; %" PRIu32 " sequences closed and saved",
-                         service->registry.n_sequences);
+                log_event(EVENT_STOPPED, LOG_INFO, NULL,
+                          "stopping; %" PRIu32 " sequences closed and saved",
+                          service->registry.n_sequences);
         segment_stop(service->segment);
 }
 
@@ -272,6 +284,7 @@ static int on_commits(sd_event_source *source, int fd, uint32_t revents, void *u
         (void)revents;
         committer_dispatch(service->committer);
         count_commits(service);
+        say_status(service);
         control_retry(service->control);
         return 0;
 }
@@ -284,9 +297,10 @@ static void reload(struct service *service)
         if (config_load(&config, service->config->path, &errors) < 0) {
                 for (size_t i = 0; i < errors.n_items; i++)
                         log_error("%s", errors.items[i]);
-                log_error("%s is not good; nothing was changed", service->config->path);
+                log_event(EVENT_CONFIG_BAD, LOG_ERR, NULL, "%s is not good; nothing was changed",
+                          service->config->path);
         } else if (service_apply(service, config) >= 0) {
-                log_info("reloaded %s", service->config->path);
+                log_event(EVENT_RELOADED, LOG_INFO, NULL, "reloaded %s", service->config->path);
         }
         config_errors_clear(&errors);
         config_free(config);
@@ -298,9 +312,9 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *inf
 
         (void)source;
         (void)info;
-        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_usec(CLOCK_MONOTONIC));
+        manager_reloading();
         reload(service);
-        (void)sd_notify(0, "READY=1");
+        manager_ready();
         say_status(service);
         return 0;
 }
@@ -323,8 +337,6 @@ static int add_sources(struct service *service)
                 r = sd_event_add_signal(service->event, NULL, SIGINT, NULL, NULL);
         if (r >= 0)
                 r = sd_event_add_signal(service->event, NULL, SIGHUP, on_hangup, service);
-        if (r >= 0)
-                r = sd_event_set_watchdog(service->event, true);
         return r;
 }
 
@@ -351,6 +363,7 @@ static int take_in(const struct store_sequence *stored, void *userdata)
         struct registry *registry = userdata;
         struct sequence *sequence;
 
+        manager_alive();
         return registry_add(registry, stored, &sequence);
 }
 
@@ -361,14 +374,16 @@ static int open_store(struct service *service)
 
         r = store_open_sqlite(&service->store, service->config->state, &message);
         if (r < 0) {
-                log_error("%s", message ? message : strerror(-r));
+                log_event(EVENT_STORE_UNUSABLE, LOG_ERR, NULL, "%s",
+                          message ? message : strerror(-r));
                 free(message);
                 return r;
         }
         service->segment_id = service->store->segment_id;
         r = store_load(service->store, take_in, &service->registry);
         if (r < 0) {
-                log_error("cannot load the store in %s: %s", service->config->state,
+                log_event(EVENT_STORE_UNUSABLE, LOG_ERR, NULL, "cannot load the store in %s: %s",
+                          service->config->state,
                           service->store->message ? service->store->message : strerror(-r));
                 return r;
         }
@@ -386,7 +401,9 @@ static int start(struct service *service)
 {
         int r;
 
-        r = service_find_group(service->config, &service->group);
+        r = manager_take_fds(&service->passed);
+        if (r >= 0)
+                r = service_find_group(service->config, &service->group);
         if (r >= 0)
                 r = open_store(service);
         if (r < 0)
@@ -407,6 +424,7 @@ static int start(struct service *service)
                 r = service_publish(service, service->segment);
         if (r < 0)
                 return r; /* said already */
+        manager_keep_segment(service->segment->map.fd);
         service->serving = true;
         refill_answer(&service->refill);
         return 0;
@@ -424,21 +442,40 @@ int service_new(struct service **ret, struct config *config)
         }
         service->config = config;
         service->turns_fd = -1;
+        service->n_said = UINT32_MAX;
+        service->passed = (struct manager_fds){.socket = -1, .segment = -1};
         r = start(service);
         if (r < 0) {
                 service_free(service);
                 return r;
         }
-        log_info("serving %" PRIu32 " sequences in %s", service->registry.n_sequences, config->shm);
+        log_event(EVENT_SERVING, LOG_INFO, NULL, "serving %" PRIu32 " sequences in %s",
+                  service->registry.n_sequences, config->shm);
         *ret = service;
         return 0;
+}
+
+/*
+ * The loop runs, or nobody would ask; but does the store? Who hangs in it for as
+ * long as the watchdog waits is to be replaced. Also the time to say what has
+ * changed since the last time.
+ */
+static bool is_well(uint64_t limit, void *userdata)
+{
+        struct service *service = userdata;
+
+        say_status(service);
+        return committer_busy_usec(service->committer) < limit;
 }
 
 int service_run(struct service *service)
 {
         int r;
 
-        (void)sd_notify(0, "READY=1");
+        r = manager_watch(service->event, is_well, service);
+        if (r < 0)
+                log_warning("cannot feed the watchdog: %s", strerror(-r));
+        manager_ready();
         say_status(service);
         r = sd_event_loop(service->event);
         if (r < 0)
@@ -450,6 +487,7 @@ struct service *service_free(struct service *service)
 {
         if (!service)
                 return NULL;
+        manager_unwatch();
         service->control = control_free(service->control);
         if (service->serving)
                 stop(service);
@@ -462,6 +500,10 @@ struct service *service_free(struct service *service)
         doorbell_free(service->doorbell);
         if (service->turns_fd >= 0)
                 close(service->turns_fd);
+        if (service->passed.socket >= 0)
+                close(service->passed.socket);
+        if (service->passed.segment >= 0)
+                close(service->passed.segment);
         committer_free(service->committer);
         refill_clear(&service->refill);
         sd_event_unref(service->event);

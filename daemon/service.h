@@ -19,6 +19,7 @@
 #include "committer.h"
 #include "config.h"
 #include "doorbell.h"
+#include "manager.h"
 #include "refill.h"
 #include "segment.h"
 #include "sequence.h"
@@ -41,8 +42,11 @@ struct service {
         struct creation *creations; /* on their way into the store, by name; admin.c */
         uint32_t n_creations;
         sd_event_source *bell, *commits, *name, *again;
-        bool serving;  /* the segment is published, the loop may run */
-        bool nameless; /* its name is taken by an object that is not ours */
+        struct manager_fds passed; /* what is not in use yet */
+        uint32_t n_said;           /* sequences, as the manager was told */
+        uint64_t said_usec;        /* when, CLOCK_MONOTONIC */
+        bool serving;              /* the segment is published, the loop may run */
+        bool nameless;             /* its name is taken by an object that is not ours */
 };
 
 /*

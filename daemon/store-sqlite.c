@@ -29,6 +29,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "manager.h"
 #include "statedir.h"
 #include "store.h"
 
@@ -122,7 +123,7 @@ struct store_sqlite {
         int lock;
         sqlite3 *db;
         sqlite3_stmt *prepared[N_STATEMENTS];
-        int64_t version;  /* of the format, as it was found */
+        int64_t version; /* of the format, as it was found */
         char path[PATH_MAX];
 };
 
@@ -540,8 +541,10 @@ static int sqlite_commit(struct store *store, struct store_op *ops, size_t n_ops
         for (size_t i = 0; i < n_ops; i++)
                 ops[i].error = 0;
         r = run(s, BEGIN, "begin a transaction in");
-        for (size_t i = 0; i < n_ops && r >= 0; i++)
+        for (size_t i = 0; i < n_ops && r >= 0; i++) {
+                manager_alive();
                 r = ops[i].error = apply(s, &ops[i]);
+        }
         if (r >= 0)
                 r = run(s, COMMIT, "commit to");
         if (r >= 0)
@@ -723,6 +726,16 @@ static int check_identity(struct store_sqlite *s)
         return 0;
 }
 
+/* A large store takes its time, which is no reason to give up on it. */
+#define PROGRESS_STEPS 100000
+
+static int on_progress(void *userdata)
+{
+        (void)userdata;
+        manager_alive();
+        return 0;
+}
+
 static int check_contents(struct store_sqlite *s)
 {
         sqlite3_stmt *statement = NULL;
@@ -730,8 +743,10 @@ static int check_contents(struct store_sqlite *s)
         int code, r = 0;
 
         code = sqlite3_prepare_v2(s->db, "PRAGMA integrity_check(1)", -1, &statement, NULL);
+        sqlite3_progress_handler(s->db, PROGRESS_STEPS, on_progress, NULL);
         if (code == SQLITE_OK)
                 code = sqlite3_step(statement);
+        sqlite3_progress_handler(s->db, 0, NULL, NULL);
         if (code == SQLITE_ROW)
                 verdict = (const char *)sqlite3_column_text(statement, 0);
         if (code != SQLITE_ROW)

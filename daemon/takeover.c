@@ -17,6 +17,7 @@
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "adopt.h"
@@ -77,7 +78,7 @@ static int adopt_fresh(struct service *service, struct sequence *sequence,
         int r;
 
         if (plan->remark)
-                log_about(LOG_WARNING, sequence->name,
+                log_event(EVENT_SEGMENT_DAMAGED, LOG_WARNING, sequence->name,
                           "found its window in segment %s damaged: %s; going on at index %" PRIu64,
                           service->config->shm, plan->remark, plan->position);
         if (old_slot)
@@ -99,7 +100,7 @@ static int adopt_found(struct service *service, struct sequence *sequence,
         if (r < 0)
                 return r;
         if (plan->store_behind)
-                log_about(LOG_CRIT, sequence->name,
+                log_event(EVENT_STORE_BEHIND, LOG_CRIT, sequence->name,
                           "the store is older than segment %s (restored from a backup?): it has "
                           "index %" PRIu64 ", the segment knows better; going on above %" PRIu64,
                           segment->shm, sequence->hi,
@@ -167,7 +168,7 @@ static int adopt_all(struct service *service)
         registry_each (&service->registry, sequence) {
                 r = adopt_sequence(service, sequence);
                 if (r < 0) {
-                        log_about(LOG_WARNING, sequence->name,
+                        log_event(EVENT_SEGMENT_DAMAGED, LOG_WARNING, sequence->name,
                                   "cannot be adopted in segment %s: %s", service->segment->shm,
                                   strerror(-r));
                         return r;
@@ -192,33 +193,92 @@ static void discard_segment(struct service *service)
 
 /* --- start ------------------------------------------------------------- */
 
+/*
+ * The segment that the manager kept for us is not the one in use: its name was
+ * removed and another took its place before a daemon could send clients there. All
+ * numbers of it were durable before the other one began, so it may end here.
+ */
+static void retire_kept(struct service *service, struct segment *kept)
+{
+        for (uint32_t slot = 0; slot < kept->slots_used; slot++)
+                window_retire(kept, slot);
+        segment_retire(kept);
+        log_event(EVENT_SEGMENT_REPLACED, LOG_NOTICE, NULL,
+                  "clients of a former segment %s are sent to the present one",
+                  service->config->shm);
+}
+
+/* What the manager kept: 1 and *ret, if it is ours and not the one with the name. */
+static int take_kept(struct service *service, struct segment **ret)
+{
+        struct segment_setup setup = service_segment_setup(service);
+        int fd = service->passed.segment, own, r;
+        char *message = NULL;
+        struct stat status;
+
+        if (fd < 0)
+                return 0;
+        service->passed.segment = -1;
+        own = fstat(fd, &status) < 0 ? -errno : manager_reopen(fd);
+        close(fd);
+        if (own < 0) {
+                log_warning("the segment that was kept cannot be opened: %s", strerror(-own));
+                return 0;
+        }
+        if (service->segment && service->segment->map.device == status.st_dev &&
+            service->segment->map.inode == status.st_ino) {
+                close(own);
+                return 0;
+        }
+        setup.segment_id = 0; /* a former one too has clients to be sent on */
+        r = segment_take_back(ret, &setup, own, &message);
+        if (r < 0 && r != -ENXIO)
+                log_warning("the segment that was kept is of no use: %s",
+                            message ? message : strerror(-r));
+        free(message);
+        return r < 0 ? 0 : 1;
+}
+
 /* 1: took the last daemon's segment over; 0: there is none (any more). */
 static int take_over(struct service *service)
 {
         struct segment_setup setup = service_segment_setup(service);
+        struct segment *kept = NULL;
         char *message = NULL;
         int r;
 
         r = segment_take_over(&service->segment, &setup, &message);
         if (r == -ESTALE)
-                log_warning("the segment %s cannot be used: %s; making a fresh one", setup.shm,
-                            message ? message : "it is stale");
+                log_event(EVENT_SEGMENT_REPLACED, LOG_WARNING, NULL,
+                          "the segment %s cannot be used: %s; making a fresh one", setup.shm,
+                          message ? message : "it is stale");
         else if (r < 0 && r != -ENXIO)
                 log_error("%s", message ? message : strerror(-r));
         free(message);
-        if (r == -ESTALE || r == -ENXIO)
-                return 0;
-        return r < 0 ? r : 1;
+        if (r < 0 && r != -ESTALE && r != -ENXIO)
+                return r;
+        if (take_kept(service, &kept) == 0)
+                return service->segment != NULL;
+        if (!service->segment && kept->header->segment_id >= service->segment_id) {
+                service->segment = kept;
+        } else {
+                retire_kept(service, kept);
+                segment_free(kept);
+        }
+        return service->segment != NULL;
 }
 
 int service_get_segment(struct service *service)
 {
+        const char *reason = NULL;
+        bool taken;
         int r;
 
         r = take_over(service);
         if (r < 0)
                 return r;
-        if (r > 0) {
+        taken = r > 0;
+        if (taken) {
                 service->refill.segment = service->segment;
                 r = service_recover(service);
                 if (r < 0)
@@ -226,7 +286,8 @@ int service_get_segment(struct service *service)
                 if (adopt_all(service) < 0)
                         discard_segment(service);
         }
-        if (!service->segment) {
+        taken = service->segment != NULL;
+        if (!taken) {
                 r = make_segment(service, &service->segment);
                 if (r >= 0)
                         r = place_all(service, service->segment);
@@ -234,8 +295,12 @@ int service_get_segment(struct service *service)
                         return r;
         }
         service->refill.segment = service->segment;
-        if (service->segment->header->max_sequences != service->config->max_sequences) {
-                r = service_replace_segment(service, "max_sequences was changed");
+        if (service->segment->header->max_sequences != service->config->max_sequences)
+                reason = "max_sequences was changed";
+        else if (taken && !service->segment->linked)
+                reason = "its name was removed";
+        if (reason) {
+                r = service_replace_segment(service, reason);
                 if (r < 0)
                         return r;
         }
@@ -316,7 +381,9 @@ static int replace(struct service *service, const char *reason)
         service->doorbell = doorbell_free(service->doorbell);
         hand_over_all(old);
         segment_free(old);
-        log_notice("made segment %s anew: %s", fresh->shm, reason);
+        manager_keep_segment(fresh->map.fd);
+        log_event(EVENT_SEGMENT_REPLACED, LOG_NOTICE, NULL, "made segment %s anew: %s", fresh->shm,
+                  reason);
         r = service_watch_segment(service);
         if (r >= 0 && !segment_named(fresh))
                 r = try_again(service); /* removed before it was watched */
@@ -407,7 +474,7 @@ void service_distrust(struct sequence *sequence, void *userdata)
         uint64_t position = safe_position(sequence);
         int r;
 
-        log_about(LOG_WARNING, sequence->name,
+        log_event(EVENT_SEGMENT_DAMAGED, LOG_WARNING, sequence->name,
                   "its cell in segment %s holds an index that nobody can have claimed; going on in "
                   "a fresh slot at index %" PRIu64,
                   service->segment->shm, position);

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +60,39 @@ uint64_t now_usec(void)
         return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+static struct instance *live; /* of the test that runs */
+static pid_t owner;           /* the process that runs it, and not a child */
+
+/*
+ * What the daemon says has to be read now and then, whoever waits for it: a
+ * datagram socket takes a few messages, then it blocks who sends.
+ */
+static void collect_notices(struct instance *instance)
+{
+        size_t used = strlen(instance->notices), room = sizeof(instance->notices) - used;
+        ssize_t n;
+
+        if (room < 1024) { /* old news */
+                used = 0;
+                room = sizeof(instance->notices);
+        }
+        while (room > 2 &&
+               (n = recv(instance->notify, instance->notices + used, room - 2, 0)) > 0) {
+                used += (size_t)n;
+                instance->notices[used++] = '\n';
+                instance->notices[used] = '\0';
+                room = sizeof(instance->notices) - used;
+        }
+}
+
+static void collect_all_notices(void)
+{
+        if (owner != getpid())
+                return;
+        for (struct instance *i = live; i; i = i->twin)
+                collect_notices(i);
+}
+
 void nap(uint64_t usec)
 {
         const struct timespec t = {
@@ -68,6 +100,7 @@ void nap(uint64_t usec)
                 .tv_nsec = (long)(usec % 1000000) * 1000,
         };
 
+        collect_all_notices();
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL);
 }
 
@@ -75,11 +108,11 @@ void nap(uint64_t usec)
 uint64_t random_below(uint64_t limit)
 {
         static uint64_t word;
-        static pid_t owner;
+        static pid_t seeded;
 
-        if (owner != getpid()) {
-                owner = getpid();
-                word = (now_usec() ^ (uint64_t)owner << 32) | 1;
+        if (seeded != getpid()) {
+                seeded = getpid();
+                word = (now_usec() ^ (uint64_t)seeded << 32) | 1;
         }
         word ^= word >> 12;
         word ^= word << 25;
@@ -88,8 +121,6 @@ uint64_t random_below(uint64_t limit)
 }
 
 /* --- life of an instance -------------------------------------------------- */
-
-static struct instance *live; /* of the test that runs, for the signal handler */
 
 const char *instance_object(const struct instance *instance)
 {
@@ -101,6 +132,7 @@ const char *instance_object(const struct instance *instance)
 
 void instance_unlink(const struct instance *instance)
 {
+        collect_all_notices();
         (void)shm_unlink(instance->shm);
 }
 
@@ -220,6 +252,7 @@ int instance_setup(void **state)
 
         running = (struct running){.test = *state, .instance = instance_new()};
         live = running.instance;
+        owner = getpid();
         (void)signal(SIGTERM, on_signal);
         (void)signal(SIGINT, on_signal);
         *state = &running;
@@ -314,12 +347,10 @@ static void become_daemon(const struct instance *instance, pid_t parent)
         _exit(127);
 }
 
-static void forget_notices(const struct instance *instance)
+static void forget_notices(struct instance *instance)
 {
-        char text[512];
-
-        while (recv(instance->notify, text, sizeof(text), 0) >= 0)
-                ;
+        collect_notices(instance);
+        instance->notices[0] = '\0';
 }
 
 void instance_launch(struct instance *instance)
@@ -351,25 +382,18 @@ static bool has_line(const char *text, const char *line)
 static void await_notice(struct instance *instance, const char *line)
 {
         uint64_t deadline = now_usec() + patience_usec(READY_USEC);
-        struct pollfd poll_notify = {.fd = instance->notify, .events = POLLIN};
-        char text[512];
         int status;
 
         while (now_usec() < deadline) {
-                ssize_t length = recv(instance->notify, text, sizeof(text) - 1, 0);
-
-                if (length >= 0) {
-                        text[length] = '\0';
-                        if (has_line(text, line))
-                                return;
-                        continue;
-                }
+                collect_notices(instance);
+                if (has_line(instance->notices, line))
+                        return;
                 if (waitpid(instance->pid, &status, WNOHANG) == instance->pid) {
                         instance->pid = 0;
                         fail_msg("the daemon ended (wait status %#x) before it said %s",
                                  (unsigned)status, line);
                 }
-                (void)poll(&poll_notify, 1, 20);
+                nap(500);
         }
         fail_msg("the daemon did not say %s in time", line);
 }

@@ -43,10 +43,11 @@ struct instance {
         char socket[192];
         char log[192];
         char notify_path[192];
-        char object[80]; /* what the signal handler removes */
-        pid_t pid;       /* of the daemon, 0: none */
-        int notify;      /* datagram socket to which it says that it is ready */
-        int listener;    /* passed to the daemon as systemd would, 0: none */
+        char object[80];    /* what the signal handler removes */
+        pid_t pid;          /* of the daemon, 0: none */
+        int notify;         /* datagram socket to which it says that it is ready */
+        char notices[4096]; /* what it said there */
+        int listener;       /* passed to the daemon as systemd would, 0: none */
         struct crew *crew;
         pid_t children[CHILDREN_MAX];
         struct instance *twin; /* freed with this one */

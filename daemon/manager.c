@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The service manager; see manager.h. */
+
+#include "manager.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+
+#include "clock.h"
+#include "log.h"
+
+/* The name under which the manager keeps the segment. */
+#define SEGMENT_FDNAME "segment"
+
+#define MORE_TIME_USEC UINT64_C(30000000) /* asked for at a time */
+#define ASK_USEC       UINT64_C(2000000)  /* not more often */
+
+/* --- what is passed ------------------------------------------------------------ */
+
+static void close_passed(int n)
+{
+        for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++)
+                close(fd);
+}
+
+static int unblock(int fd)
+{
+        int flags = fcntl(fd, F_GETFL);
+
+        return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+static int sort(int n, char **names, struct manager_fds *ret)
+{
+        for (int i = 0; i < n; i++) {
+                int fd = SD_LISTEN_FDS_START + i;
+
+                if (names && strcmp(names[i], SEGMENT_FDNAME) == 0 && ret->segment < 0) {
+                        ret->segment = fd;
+                } else if (sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) > 0 && ret->socket < 0) {
+                        ret->socket = fd;
+                } else {
+                        log_error("descriptor %d that was passed, %s, is of no use; pass one, a "
+                                  "listening stream socket of the Unix domain, and what is kept "
+                                  "as " SEGMENT_FDNAME,
+                                  fd, names ? names[i] : "without a name");
+                        return -EINVAL;
+                }
+        }
+        return ret->socket < 0 ? 0 : unblock(ret->socket);
+}
+
+int manager_take_fds(struct manager_fds *ret)
+{
+        char **names = NULL;
+        int n = sd_listen_fds_with_names(1, &names), r;
+
+        *ret = (struct manager_fds){.socket = -1, .segment = -1};
+        if (n < 0)
+                log_error("cannot tell which descriptors were passed: %s", strerror(-n));
+        if (n <= 0)
+                return n;
+        r = sort(n, names, ret);
+        for (int i = 0; names && i < n; i++)
+                free(names[i]);
+        free(names);
+        if (r < 0) {
+                close_passed(n);
+                *ret = (struct manager_fds){.socket = -1, .segment = -1};
+        }
+        return r;
+}
+
+/* --- our life -------------------------------------------------------------------- */
+
+/* Neither when we serve, nor without a manager: then it stays false. */
+static _Atomic(bool) hurrying = true;
+
+void manager_alive(void)
+{
+        static _Atomic(uint64_t) asked;
+        uint64_t now, last;
+
+        if (!atomic_load_explicit(&hurrying, memory_order_relaxed))
+                return;
+        now = clock_usec(CLOCK_MONOTONIC);
+        last = atomic_load_explicit(&asked, memory_order_relaxed);
+        if (last && now - last < ASK_USEC)
+                return;
+        atomic_store_explicit(&asked, now, memory_order_relaxed);
+        (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, MORE_TIME_USEC);
+}
+
+void manager_ready(void)
+{
+        atomic_store_explicit(&hurrying, false, memory_order_relaxed);
+        (void)sd_notify(0, "READY=1");
+}
+
+void manager_reloading(void)
+{
+        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_usec(CLOCK_MONOTONIC));
+}
+
+void manager_stopping(void)
+{
+        (void)sd_notify(0, "STOPPING=1");
+        atomic_store_explicit(&hurrying, true, memory_order_relaxed);
+}
+
+void manager_status(const char *format, ...)
+{
+        char text[256];
+        va_list args;
+
+        va_start(args, format);
+        (void)vsnprintf(text, sizeof(text), format, args);
+        va_end(args);
+        (void)sd_notifyf(0, "STATUS=%s", text);
+}
+
+/* --- the watchdog ------------------------------------------------------------------ */
+
+static struct {
+        sd_event_source *timer;
+        uint64_t period; /* usec */
+        bool (*well)(uint64_t limit, void *userdata);
+        void *userdata;
+} watchdog;
+
+static int on_watchdog(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        (void)usec;
+        (void)userdata;
+        if (watchdog.well(watchdog.period, watchdog.userdata))
+                (void)sd_notify(0, "WATCHDOG=1");
+        (void)sd_event_source_set_time_relative(source, watchdog.period / 4);
+        (void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        return 0;
+}
+
+int manager_watch(sd_event *event, bool (*well)(uint64_t limit, void *userdata), void *userdata)
+{
+        int r = sd_watchdog_enabled(1, &watchdog.period);
+
+        if (r <= 0)
+                return r;
+        watchdog.well = well;
+        watchdog.userdata = userdata;
+        return sd_event_add_time_relative(event, &watchdog.timer, CLOCK_MONOTONIC,
+                                          watchdog.period / 4, 0, on_watchdog, NULL);
+}
+
+void manager_unwatch(void)
+{
+        watchdog.timer = sd_event_source_disable_unref(watchdog.timer);
+}
+
+/* --- what it keeps ------------------------------------------------------------------- */
+
+int manager_reopen(int fd)
+{
+        char path[32];
+        int reopened;
+
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        reopened = open(path, O_RDWR | O_CLOEXEC);
+        return reopened < 0 ? -errno : reopened;
+}
+
+void manager_keep_segment(int fd)
+{
+        int kept, r;
+
+        if (!getenv("NOTIFY_SOCKET"))
+                return;
+        kept = manager_reopen(fd);
+        if (kept < 0) {
+                log_warning("cannot have the segment kept: %s", strerror(-kept));
+                return;
+        }
+        (void)sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=" SEGMENT_FDNAME);
+        r = sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=" SEGMENT_FDNAME, &kept, 1);
+        if (r < 0)
+                log_warning("cannot have the segment kept: %s", strerror(-r));
+        close(kept);
+}
