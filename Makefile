@@ -34,9 +34,11 @@ sysconfdir ?= /etc
 ifeq ($(PREFIX),/usr)
 unitdir ?= $(shell $(PKG_CONFIG) --variable=systemdsystemunitdir systemd 2>/dev/null || echo /lib/systemd/system)
 sysusersdir ?= $(shell $(PKG_CONFIG) --variable=sysusersdir systemd 2>/dev/null || echo /usr/lib/sysusers.d)
+catalogdir ?= $(shell $(PKG_CONFIG) --variable=catalogdir systemd 2>/dev/null || echo /usr/lib/systemd/catalog)
 else
 unitdir ?= $(PREFIX)/lib/systemd/system
 sysusersdir ?= $(PREFIX)/lib/sysusers.d
+catalogdir ?= $(PREFIX)/lib/systemd/catalog
 endif
 
 # What Debian provides, and what for.
@@ -88,7 +90,7 @@ HARDENING := $(filter-out -fcf-protection,$(HARDENING))
 endif
 
 ALL_CPPFLAGS = -D_GNU_SOURCE -DSEQNUM_VERSION='"$(VERSION)"' \
-	-DSEQNUM_CONFIG_FILE='"$(sysconfdir)/seqnumd/seqnumd.ini"' \
+	-DSEQNUM_CONFIG_DIRECTORY='"$(sysconfdir)/seqnumd"' \
 	-Iclient -Iconfig -Idaemon $(PACKAGES_CFLAGS) $(CPPFLAGS)
 ALL_CFLAGS = -std=c11 -pthread $(WARNINGS) $(HARDENING) $(CFLAGS)
 ALL_LDFLAGS = -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
@@ -118,7 +120,7 @@ LIBRARY := libseqnum.so
 LIBRARY_FULL := $(LIBRARY).$(VERSION)
 SONAME := $(LIBRARY).$(SOVERSION)
 
-UNITS := $(patsubst systemd/%.in,$(BUILD)/%,$(wildcard systemd/*.service.in systemd/*.socket.in))
+UNITS := $(addprefix $(BUILD)/,seqnumd.service seqnumd@.service seqnumd.socket seqnumd@.socket)
 MAN1 := $(wildcard client/*.1)
 MAN3 := $(wildcard client/*.3)
 MAN5 := $(wildcard config/*.5)
@@ -192,12 +194,22 @@ SUBSTITUTE = sed -e 's|@prefix@|$(PREFIX)|g' -e 's|@bindir@|$(bindir)|g' \
 $(BUILD)/seqnum.pc: client/seqnum.pc.in FORCE
 	@mkdir -p $(@D)
 	@$(SUBSTITUTE) $< >$@
-$(BUILD)/%.service: systemd/%.service.in FORCE
+# A unit and its template, of which %i is the instance, have one source.
+OF_DEFAULT = -e 's|@suffix@||g' -e 's|@arguments@||g' -e 's|@at_instance@||g' -e 's|@of_instance@||g'
+OF_INSTANCE = -e 's|@suffix@|.%i|g' -e 's|@arguments@| --instance %i|g' \
+	-e 's|@at_instance@|@%i|g' -e 's|@of_instance@| of %i|g'
+# systemd 253 and newer waits for a reload, and sends the signal itself.
+ifeq ($(shell $(PKG_CONFIG) --atleast-version=253 systemd 2>/dev/null && echo yes),yes)
+SERVICE_TYPE = -e 's|@service_type@|notify-reload|' -e '/@exec_reload@/d'
+else
+SERVICE_TYPE = -e 's|@service_type@|notify|' -e 's|@exec_reload@|ExecReload=/bin/kill -HUP $$MAINPID|'
+endif
+$(BUILD)/seqnumd.%: systemd/seqnumd.%.in FORCE
 	@mkdir -p $(@D)
-	@$(SUBSTITUTE) $< >$@
-$(BUILD)/%.socket: systemd/%.socket.in FORCE
+	@$(SUBSTITUTE) $(SERVICE_TYPE) $(OF_DEFAULT) $< >$@
+$(BUILD)/seqnumd@.%: systemd/seqnumd.%.in FORCE
 	@mkdir -p $(@D)
-	@$(SUBSTITUTE) $< >$@
+	@$(SUBSTITUTE) $(SERVICE_TYPE) $(OF_INSTANCE) $< >$@
 
 # ---------------------------------------------------------------- tests
 
@@ -244,7 +256,7 @@ programs: check-programs $(BENCHES) $(BUILD)/tests/demo-draw
 # TESTS=pattern runs those whose path matches, e.g. `make check TESTS=unit`.
 check: check-programs ## run all tests, about 3 minutes; TESTS=pattern for some
 	@SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. tests/run-tests.sh '$(TESTS)' \
-		$(UNIT_TESTS) $(API_TESTS) tests/unit/test-symbols.sh $(INTEGRATION_TESTS) \
+		$(UNIT_TESTS) $(API_TESTS) $(wildcard tests/unit/test-*.sh) $(INTEGRATION_TESTS) \
 		$(TEST_SCRIPTS) $(if $(SANITIZE),,tests/model/run.sh)
 
 asan: ## build with AddressSanitizer and UBSan in $(BUILD)/asan, and test
@@ -295,12 +307,12 @@ lint-format:
 lint-tidy:
 	printf '%s\n' $(wildcard client/*.c config/*.c daemon/*.c) | xargs -P2 -n3 sh -c \
 		'clang-tidy --quiet "$$@" -- -std=c11 -D_GNU_SOURCE -DSEQNUM_VERSION=\"\" \
-		-DSEQNUM_CONFIG_FILE=\"\" -Iclient -Iconfig -Idaemon $(PACKAGES_CFLAGS) 2>/dev/null' sh
+		-DSEQNUM_CONFIG_DIRECTORY=\"\" -Iclient -Iconfig -Idaemon $(PACKAGES_CFLAGS) 2>/dev/null' sh
 
 lint-cppcheck:
 	cppcheck --quiet --std=c11 --error-exitcode=1 --enable=warning,performance,portability \
 		--inline-suppr --suppress=missingIncludeSystem --suppress=unknownMacro \
-		-D_GNU_SOURCE -D__x86_64__ -DSEQNUM_VERSION='""' -DSEQNUM_CONFIG_FILE='""' \
+		-D_GNU_SOURCE -D__x86_64__ -DSEQNUM_VERSION='""' -DSEQNUM_CONFIG_DIRECTORY='""' \
 		-Iclient -Iconfig -Idaemon client config daemon
 
 lint-shell:
@@ -324,6 +336,7 @@ deps: ## install what building and testing needs (Debian)
 install: all ## install to $(DESTDIR)$(PREFIX)
 	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(libdir)/pkgconfig \
 		$(DESTDIR)$(includedir) $(DESTDIR)$(unitdir) $(DESTDIR)$(sysusersdir) \
+		$(DESTDIR)$(catalogdir) \
 		$(DESTDIR)$(sysconfdir)/seqnumd $(addprefix $(DESTDIR)$(mandir)/man,1 3 5 8) \
 		$(DESTDIR)$(completionsdir)
 	$(INSTALL) -m 755 $(BUILD)/seqnum $(DESTDIR)$(bindir)/
@@ -335,6 +348,7 @@ install: all ## install to $(DESTDIR)$(PREFIX)
 	$(INSTALL) -m 644 client/seqnum.h $(DESTDIR)$(includedir)/
 	$(INSTALL) -m 644 $(UNITS) $(DESTDIR)$(unitdir)/
 	$(INSTALL) -m 644 systemd/seqnumd.sysusers $(DESTDIR)$(sysusersdir)/seqnumd.conf
+	$(INSTALL) -m 644 systemd/seqnumd.catalog $(DESTDIR)$(catalogdir)/
 	$(INSTALL) -m 644 $(MAN1) $(DESTDIR)$(mandir)/man1/
 	$(INSTALL) -m 644 $(MAN3) $(DESTDIR)$(mandir)/man3/
 	for name in $(MAN3_LINKS); do \
@@ -352,7 +366,8 @@ uninstall: ## remove what install put there, but for the configuration
 		$(addprefix $(DESTDIR)$(libdir)/,$(LIBRARY) $(SONAME) $(LIBRARY_FULL) libseqnum.a) \
 		$(DESTDIR)$(libdir)/pkgconfig/seqnum.pc $(DESTDIR)$(includedir)/seqnum.h \
 		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS))) \
-		$(DESTDIR)$(sysusersdir)/seqnumd.conf $(DESTDIR)$(completionsdir)/seqnum \
+		$(DESTDIR)$(sysusersdir)/seqnumd.conf $(DESTDIR)$(catalogdir)/seqnumd.catalog \
+		$(DESTDIR)$(completionsdir)/seqnum \
 		$(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(MAN1))) \
 		$(addprefix $(DESTDIR)$(mandir)/man3/,$(notdir $(MAN3)) $(MAN3_LINKS:=.3)) \
 		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(MAN5))) \

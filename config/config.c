@@ -54,6 +54,7 @@ enum section {
 
 struct loader {
         const char *path;
+        const char *instance; /* NULL: the default one */
         struct config *config;
         size_t room, template_room; /* in config->sequences, config->templates */
         struct known_name *names;
@@ -547,6 +548,42 @@ static int finish(struct loader *loader)
                         config->sequences[max].name, config->n_sequences, max);
 }
 
+bool config_instance_valid(const char *name)
+{
+        static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                      "0123456789_-.";
+        size_t length = strlen(name);
+
+        return length >= 1 && length <= CONFIG_INSTANCE_MAX && *name != '.' &&
+               strspn(name, letters) == length;
+}
+
+static int name_after(char **text, const char *before, const char *instance, const char *after)
+{
+        char *named = NULL;
+
+        if (asprintf(&named, "%s%s%s", before, instance, after) < 0)
+                return -ENOMEM;
+        free(*text);
+        *text = named;
+        return 0;
+}
+
+/* What holds for an instance when the file is silent. */
+static int instance_defaults(struct config *config)
+{
+        int r;
+
+        if (!config->instance)
+                return 0;
+        r = name_after(&config->shm, "/seqnumd.", config->instance, "");
+        if (r == 0)
+                r = name_after(&config->state, "/var/lib/seqnumd.", config->instance, "");
+        if (r == 0)
+                r = name_after(&config->socket, "/run/seqnumd.", config->instance, "/seqnumd.sock");
+        return r;
+}
+
 static int load(struct loader *loader)
 {
         FILE *file;
@@ -555,7 +592,14 @@ static int load(struct loader *loader)
         loader->config->path = strdup(loader->path);
         if (!loader->config->path)
                 return -ENOMEM;
+        if (loader->instance) {
+                loader->config->instance = strdup(loader->instance);
+                if (!loader->config->instance)
+                        return -ENOMEM;
+        }
         r = config_keys_default(CONFIG_SERVICE, loader->config);
+        if (r == 0)
+                r = instance_defaults(loader->config);
         if (r == 0)
                 r = config_keys_default(CONFIG_SEQUENCE, &loader->fallback);
         if (r < 0)
@@ -582,9 +626,13 @@ static void loader_clear(struct loader *loader)
         config_free(loader->config);
 }
 
-int config_load(struct config **ret, const char *path, struct config_errors *errors)
+int config_load(struct config **ret, const char *path, const char *instance,
+                struct config_errors *errors)
 {
-        __attribute__((cleanup(loader_clear))) struct loader loader = {.path = path};
+        __attribute__((cleanup(loader_clear))) struct loader loader = {
+                .path = path,
+                .instance = instance,
+        };
         int r;
 
         config_errors_clear(errors);
@@ -675,6 +723,7 @@ struct config *config_free(struct config *config)
                 free(config->templates[i].name);
         free(config->templates);
         free(config->path);
+        free(config->instance);
         free(config->shm);
         free(config->state);
         free(config->socket);

@@ -35,6 +35,7 @@ struct config_sequence {
 
 struct config {
         char *path;             /* the file, for messages */
+        char *instance;         /* as given to config_load(), NULL: the default one */
         char *shm;              /* segment name, "/seqnumd" */
         char *state;            /* state directory, absolute */
         char *socket;           /* control socket, absolute, fits sun_path; "": none */
@@ -59,12 +60,21 @@ struct config_errors {
         size_t n_items;
 };
 
+/* The longest name of an instance: its paths have to fit. */
+#define CONFIG_INSTANCE_MAX 64
+
+/* 1 to CONFIG_INSTANCE_MAX of A-Z a-z 0-9 _ - and, not in front, a dot. */
+bool config_instance_valid(const char *name);
+
 /*
- * Read and check `path`. 0 and a configuration in *ret; or a negative errno
+ * Read and check `path`. `instance` is NULL, or the valid name of another than
+ * the default instance; then shm, state and socket have its name in them where
+ * the file does not state them: "/seqnumd.NAME" and so on. 0 and a configuration in *ret; or a negative errno
  * with *ret untouched and at least one item in `errors`: -EINVAL when the
  * contents are wrong, the errno of open or read otherwise, -ENOMEM.
  */
-int config_load(struct config **ret, const char *path, struct config_errors *errors);
+int config_load(struct config **ret, const char *path, const char *instance,
+                struct config_errors *errors);
 
 /*
  * Parameters from keys and values, as a [sequence] section would state them.

@@ -19,16 +19,20 @@
 
 static void usage(FILE *stream)
 {
-        (void)fputs("usage: seqnumd [-c FILE] [--check-config]\n"
-                    "       seqnumd --version | --help\n"
-                    "\n"
-                    "Serve sequence numbers in shared memory.\n"
-                    "\n"
-                    "  -c, --config FILE   read FILE, not " SEQNUM_CONFIG_FILE "\n"
-                    "      --check-config  say all that is wrong with the file, and exit\n"
-                    "      --version       print the version, and exit\n"
-                    "      --help          print this, and exit\n",
-                    stream);
+        (void)fputs(
+                "usage: seqnumd [-i NAME] [-c FILE] [--check-config]\n"
+                "       seqnumd --version | --help\n"
+                "\n"
+                "Serve sequence numbers in shared memory.\n"
+                "\n"
+                "  -i, --instance NAME  be the instance NAME: its file is " SEQNUM_CONFIG_DIRECTORY
+                "/NAME.ini,\n"
+                "                       its segment /seqnumd.NAME\n"
+                "  -c, --config FILE    read FILE, not " SEQNUM_CONFIG_DIRECTORY "/seqnumd.ini\n"
+                "      --check-config   say all that is wrong with the file, and exit\n"
+                "      --version        print the version, and exit\n"
+                "      --help           print this, and exit\n",
+                stream);
 }
 
 /* What a failed start means to whoever started us. */
@@ -56,22 +60,22 @@ static int exit_status(int error)
         }
 }
 
-static int load(struct config **ret, const char *path)
+static int load(struct config **ret, const char *path, const char *instance)
 {
         struct config_errors errors = {0};
         int r;
 
-        r = config_load(ret, path, &errors);
+        r = config_load(ret, path, instance, &errors);
         for (size_t i = 0; i < errors.n_items; i++)
                 log_error("%s", errors.items[i]);
         config_errors_clear(&errors);
         return r < 0 ? EX_CONFIG : EX_OK;
 }
 
-static int check(const char *path)
+static int check(const char *path, const char *instance)
 {
         struct config *config;
-        int status = load(&config, path);
+        int status = load(&config, path, instance);
 
         if (status != EX_OK)
                 return status;
@@ -80,13 +84,13 @@ static int check(const char *path)
         return EX_OK;
 }
 
-static int serve(const char *path)
+static int serve(const char *path, const char *instance)
 {
         struct service *service;
         struct config *config;
         int r, status;
 
-        status = load(&config, path);
+        status = load(&config, path, instance);
         if (status != EX_OK)
                 return status;
         log_instance(config->shm);
@@ -103,20 +107,32 @@ int main(int argc, char **argv)
         enum { CHECK_CONFIG = 256, VERSION, HELP };
         static const struct option options[] = {
                 {"config", required_argument, NULL, 'c'},
+                {"instance", required_argument, NULL, 'i'},
                 {"check-config", no_argument, NULL, CHECK_CONFIG},
                 {"version", no_argument, NULL, VERSION},
                 {"help", no_argument, NULL, HELP},
                 {NULL, 0, NULL, 0},
         };
-        const char *path = SEQNUM_CONFIG_FILE;
+        const char *path = NULL, *instance = NULL;
+        char instance_path[sizeof(SEQNUM_CONFIG_DIRECTORY) + CONFIG_INSTANCE_MAX + sizeof("/.ini")];
         bool check_only = false;
         int option;
 
         log_open();
-        while ((option = getopt_long(argc, argv, "c:", options, NULL)) >= 0) {
+        while ((option = getopt_long(argc, argv, "c:i:", options, NULL)) >= 0) {
                 switch (option) {
                 case 'c':
                         path = optarg;
+                        break;
+                case 'i':
+                        if (!config_instance_valid(optarg)) {
+                                (void)fprintf(stderr,
+                                              "seqnumd: -i %s: not the name of an instance; use 1 "
+                                              "to %d of A-Z a-z 0-9 _ - and dots\n",
+                                              optarg, CONFIG_INSTANCE_MAX);
+                                return EX_USAGE;
+                        }
+                        instance = optarg;
                         break;
                 case CHECK_CONFIG:
                         check_only = true;
@@ -137,5 +153,9 @@ int main(int argc, char **argv)
                 usage(stderr);
                 return EX_USAGE;
         }
-        return check_only ? check(path) : serve(path);
+        (void)snprintf(instance_path, sizeof(instance_path), SEQNUM_CONFIG_DIRECTORY "/%s.ini",
+                       instance ? instance : "seqnumd");
+        if (!path)
+                path = instance_path;
+        return check_only ? check(path, instance) : serve(path, instance);
 }

@@ -294,7 +294,7 @@ static void reload(struct service *service)
         struct config_errors errors = {0};
         struct config *config = NULL;
 
-        if (config_load(&config, service->config->path, &errors) < 0) {
+        if (config_load(&config, service->config->path, service->config->instance, &errors) < 0) {
                 for (size_t i = 0; i < errors.n_items; i++)
                         log_error("%s", errors.items[i]);
                 log_event(EVENT_CONFIG_BAD, LOG_ERR, NULL, "%s is not good; nothing was changed",

@@ -157,7 +157,7 @@ static struct config *load_sample(bool stated)
         assert_non_null(file);
         write_sample(file, stated);
         assert_int_equal(fclose(file), 0);
-        r = config_load(&config, path, &errors);
+        r = config_load(&config, path, NULL, &errors);
         unlink(path);
         if (r < 0)
                 fail_msg("%s", errors.n_items ? errors.items[0] : "no complaint");

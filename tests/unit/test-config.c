@@ -53,7 +53,7 @@ static struct config *load_good(const char *text)
         int r;
 
         write_bytes(text, strlen(text));
-        r = config_load(&config, path, &errors);
+        r = config_load(&config, path, NULL, &errors);
         for (size_t i = 0; i < errors.n_items; i++)
                 print_error("%s\n", errors.items[i]);
         assert_int_equal(r, 0);
@@ -70,7 +70,7 @@ static void assert_complaints(const char *expected)
         size_t length = strlen(path), size = 1;
         char *said;
 
-        assert_int_equal(config_load(&config, path, &errors), -EINVAL);
+        assert_int_equal(config_load(&config, path, NULL, &errors), -EINVAL);
         assert_ptr_equal(config, &path);
         assert_true(errors.n_items > 0);
         for (size_t i = 0; i < errors.n_items; i++)
@@ -309,18 +309,18 @@ static void test_long_lines(void **state)
         (void)state;
         write_long_line("[service]\n", "state = /", 's', strlen("state = /") + 1023,
                         "\nmode = 0600\n");
-        assert_int_equal(config_load(&config, path, &errors), 0);
+        assert_int_equal(config_load(&config, path, NULL, &errors), 0);
         assert_int_equal(strlen(config->state), 1024);
         assert_int_equal(config->mode, 0600);
         config_free(config);
 
         write_long_line("", "#", 'c', LINE_LENGTH_MAX, "\n[sequence a]");
-        assert_int_equal(config_load(&config, path, &errors), 0);
+        assert_int_equal(config_load(&config, path, NULL, &errors), 0);
         assert_int_equal(config->n_sequences, 1);
         config_free(config);
 
         write_long_line("[sequence a]\n", "start = 5", ' ', LINE_LENGTH_MAX, "\r\n");
-        assert_int_equal(config_load(&config, path, &errors), 0);
+        assert_int_equal(config_load(&config, path, NULL, &errors), 0);
         assert_int_equal(config->sequences[0].params.start, 5);
         config_free(config);
         assert_int_equal(errors.n_items, 0);
@@ -713,7 +713,7 @@ static void test_mode_values(void **state)
 
                 snprintf(text, sizeof(text), "[service]\nmode = %04o\n", mode);
                 write_bytes(text, strlen(text));
-                if (config_load(&config, path, &errors) == 0) {
+                if (config_load(&config, path, NULL, &errors) == 0) {
                         assert_int_equal(config->mode, mode);
                         assert_true((mode & ~0664U) == 0 && (mode & 0600) == 0600);
                         good++;
@@ -859,7 +859,7 @@ static void assert_unreadable(const char *file, int error, const char *said)
         struct config_errors errors = {0};
         struct config *config = NULL;
 
-        assert_int_equal(config_load(&config, file, &errors), error);
+        assert_int_equal(config_load(&config, file, NULL, &errors), error);
         assert_null(config);
         assert_int_equal(errors.n_items, 1);
         assert_string_equal(errors.items[0], said);
@@ -875,6 +875,39 @@ static void test_unreadable_files(void **state)
         assert_unreadable("/", -EISDIR, "/: cannot be read: Is a directory; check the file");
 }
 
+/* An instance has paths of its own, unless the file says which. */
+static void test_instances(void **state)
+{
+        static const char text[] = "[service]\nsocket = /run/elsewhere\n";
+        struct config_errors errors = {0};
+        struct config *config = NULL;
+        char longest[CONFIG_INSTANCE_MAX + 2];
+
+        (void)state;
+        write_bytes(text, sizeof(text) - 1);
+        assert_int_equal(config_load(&config, path, "billing", &errors), 0);
+        assert_string_equal(config->instance, "billing");
+        assert_string_equal(config->shm, "/seqnumd.billing");
+        assert_string_equal(config->state, "/var/lib/seqnumd.billing");
+        assert_string_equal(config->socket, "/run/elsewhere");
+        config_free(config);
+        write_bytes("", 0);
+        assert_int_equal(config_load(&config, path, "a-b.c", &errors), 0);
+        assert_string_equal(config->socket, "/run/seqnumd.a-b.c/seqnumd.sock");
+        config_free(config);
+
+        assert_true(config_instance_valid("billing"));
+        assert_false(config_instance_valid(""));
+        assert_false(config_instance_valid("../x"));
+        assert_false(config_instance_valid(".hidden"));
+        assert_false(config_instance_valid("a b"));
+        memset(longest, 'x', sizeof(longest));
+        longest[sizeof(longest) - 1] = '\0';
+        assert_false(config_instance_valid(longest));
+        longest[CONFIG_INSTANCE_MAX] = '\0';
+        assert_true(config_instance_valid(longest));
+}
+
 /* The list of an earlier file makes way for that of the next. */
 static void test_errors_are_reused(void **state)
 {
@@ -883,13 +916,13 @@ static void test_errors_are_reused(void **state)
 
         (void)state;
         write_bytes("x\ny\n", 4);
-        assert_int_equal(config_load(&config, path, &errors), -EINVAL);
+        assert_int_equal(config_load(&config, path, NULL, &errors), -EINVAL);
         assert_int_equal(errors.n_items, 2);
         write_bytes("x\n", 2);
-        assert_int_equal(config_load(&config, path, &errors), -EINVAL);
+        assert_int_equal(config_load(&config, path, NULL, &errors), -EINVAL);
         assert_int_equal(errors.n_items, 1);
         write_bytes("", 0);
-        assert_int_equal(config_load(&config, path, &errors), 0);
+        assert_int_equal(config_load(&config, path, NULL, &errors), 0);
         assert_int_equal(errors.n_items, 0);
         config_free(config);
 }
@@ -924,7 +957,7 @@ static void test_many_sequences(void **state)
         (void)state;
         write_many();
         begin = seconds();
-        assert_int_equal(config_load(&config, path, &errors), 0);
+        assert_int_equal(config_load(&config, path, NULL, &errors), 0);
         /* Measured: 0.1 s. Looking names up one by one would take minutes. */
         assert_true(seconds() - begin < 5);
         assert_int_equal(config->n_sequences, MANY);
@@ -965,6 +998,7 @@ int main(void)
                 cmocka_unit_test(test_no_complaint_follows_from_another),
                 cmocka_unit_test(test_too_many_sequences),
                 cmocka_unit_test(test_unreadable_files),
+                cmocka_unit_test(test_instances),
                 cmocka_unit_test(test_errors_are_reused),
                 cmocka_unit_test(test_many_sequences),
         };
