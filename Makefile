@@ -54,11 +54,12 @@ DEPS_BUILD := gcc libc6-dev make pkg-config libsystemd-dev libinih-dev libsqlite
 #   g++                    seqnum.h from C++
 #   spin                   the model of the draw protocol
 #   procps util-linux      what test scripts call
+#   systemd                the units, under the real one
 #   jq strace              to look at what is printed, and at system calls
 #   prometheus             promtool, which checks what `seqnum metrics` prints
 #   clang clang-tidy clang-format cppcheck shellcheck mandoc    make lint
 #   redis-tools libhiredis-dev python3-redis    Redis' clients, to speak to the control socket
-DEPS_CHECK := libcmocka-dev g++ spin procps util-linux jq strace prometheus redis-tools \
+DEPS_CHECK := libcmocka-dev g++ spin procps util-linux systemd jq strace prometheus redis-tools \
 	libhiredis-dev python3-redis
 DEPS_LINT := clang clang-tidy clang-format cppcheck shellcheck mandoc
 
@@ -135,6 +136,7 @@ INTEGRATION_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/test
 	$(patsubst %.cc,$(BUILD)/%,$(wildcard tests/integration/test-*.cc))
 HARNESS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/integration/harness*.c))
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
+HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/helpers/*.c))
 PRELOADS := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/preload/*.c))
 TEST_PROGRAMS := $(UNIT_TESTS) $(API_TESTS) $(INTEGRATION_TESTS)
 TEST_SCRIPTS := $(wildcard tests/integration/test-*.sh)
@@ -248,7 +250,11 @@ $(BUILD)/tests/preload/%.so: tests/preload/%.c
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(ALL_CPPFLAGS) -std=c11 $(WARNINGS) -O2 -g -fPIC -shared -MMD -MP -o $@ $<
 
-check-programs: all $(TEST_PROGRAMS) $(PRELOADS)
+# Programs that tests run beside the service.
+$(BUILD)/tests/helpers/%: $(BUILD)/tests/helpers/%.o $(BUILD)/$(LIBRARY)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $(filter %.o,$^) $(AGAINST_LIBRARY)
+
+check-programs: all $(TEST_PROGRAMS) $(PRELOADS) $(HELPERS)
 
 # Whatever can be compiled.
 programs: check-programs $(BENCHES) $(BUILD)/tests/demo-draw
