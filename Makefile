@@ -61,6 +61,8 @@ DEPS_BUILD := gcc libc6-dev make pkg-config libsystemd-dev libinih-dev libsqlite
 #   redis-tools libhiredis-dev python3-redis    Redis' clients, to speak to the control socket
 DEPS_CHECK := libcmocka-dev g++ spin procps util-linux systemd jq strace prometheus redis-tools \
 	libhiredis-dev python3-redis
+#   debhelper fakeroot lintian    make deb
+DEPS_DEB := dpkg-dev debhelper fakeroot lintian
 DEPS_LINT := clang clang-tidy clang-format cppcheck shellcheck mandoc
 
 # ---------------------------------------------------------------- flags
@@ -260,7 +262,7 @@ check-programs: all $(TEST_PROGRAMS) $(PRELOADS) $(HELPERS)
 programs: check-programs $(BENCHES) $(BUILD)/tests/demo-draw
 
 # TESTS=pattern runs those whose path matches, e.g. `make check TESTS=unit`.
-check: check-programs ## run all tests, about 3 minutes; TESTS=pattern for some
+check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some
 	@SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. tests/run-tests.sh '$(TESTS)' \
 		$(UNIT_TESTS) $(API_TESTS) $(wildcard tests/unit/test-*.sh) $(INTEGRATION_TESTS) \
 		$(TEST_SCRIPTS) $(if $(SANITIZE),,tests/model/run.sh)
@@ -275,7 +277,7 @@ tsan: ## build with ThreadSanitizer in $(BUILD)/tsan, and test
 export SEQNUM_SANITIZER
 
 print-deps:
-	@echo $(DEPS_BUILD) $(DEPS_CHECK) $(DEPS_LINT)
+	@echo $(DEPS_BUILD) $(DEPS_CHECK) $(DEPS_LINT) $(DEPS_DEB)
 .PHONY: print-deps
 
 $(BUILD)/tests/demo-draw: $(BUILD)/tests/demo-draw.o $(BUILD)/$(LIBRARY)
@@ -337,7 +339,7 @@ SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 deps: ## install what building and testing needs (Debian)
 	$(SUDO) apt-get update -q
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
-		$(DEPS_BUILD) $(DEPS_CHECK) $(DEPS_LINT)
+		$(DEPS_BUILD) $(DEPS_CHECK) $(DEPS_LINT) $(DEPS_DEB)
 
 install: all ## install to $(DESTDIR)$(PREFIX)
 	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(libdir)/pkgconfig \
@@ -379,10 +381,20 @@ uninstall: ## remove what install put there, but for the configuration
 		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(MAN5))) \
 		$(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(MAN8)))
 
+# Debian wants its directory at the top of the sources, so there they are copied to.
+DEB := $(BUILD)/deb/seqnum-$(VERSION)
+deb: ## build Debian packages in $(BUILD)/deb, and have lintian look at them
+	rm -rf $(BUILD)/deb && mkdir -p $(DEB)
+	cp -a Makefile README.md LICENSE client config daemon systemd tests $(DEB)/
+	mv $(DEB)/systemd/debian $(DEB)/debian
+	cd $(DEB) && env -u MAKEFLAGS -u MAKELEVEL -u BUILD -u SEQNUM_SANITIZER dpkg-buildpackage -b -us -uc
+	lintian --allow-root --fail-on error,warning $(BUILD)/deb/*.changes
+.PHONY: deb
+
 clean: ## remove $(BUILD)
 	rm -rf $(BUILD)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
--include $(shell find $(BUILD) -name '*.d' -not -path '$(BUILD)/asan/*' -not -path '$(BUILD)/tsan/*' -not -path '$(BUILD)/lint-*' 2>/dev/null)
+-include $(shell find $(BUILD) -name '*.d' -type f -not -path '$(BUILD)/deb/*' -not -path '$(BUILD)/asan/*' -not -path '$(BUILD)/tsan/*' -not -path '$(BUILD)/lint-*' 2>/dev/null)

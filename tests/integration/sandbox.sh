@@ -100,7 +100,7 @@ kill_cgroup() {
 
 power_off() {
         kill_cgroup || echo "warning: $cgroup is left"
-        [ -z "$manager" ] || { wait "$manager"; } 2> /dev/null # or bash says that it was killed
+        [ -z "$manager" ] || wait_for 10 gone
         manager=
         init=
 }
@@ -238,6 +238,7 @@ boot() {
                         --fork --kill-child bash "$work/init" "$root"
         ) < /dev/null > "$work/console" 2>&1 &
         manager=$!
+        disown # or bash says so when it is killed
         if ! wait_for 20 has_become_systemd || ! wait_for 60 is_up || [ -z "$init" ] ||
                 ! kill -0 "$manager" 2> /dev/null; then
                 cat "$work/console"
