@@ -61,8 +61,8 @@ DEPS_BUILD := gcc libc6-dev make pkg-config libsystemd-dev libinih-dev libsqlite
 #   redis-tools libhiredis-dev python3-redis    Redis' clients, to speak to the control socket
 DEPS_CHECK := libcmocka-dev g++ spin procps util-linux systemd jq strace prometheus redis-tools \
 	libhiredis-dev python3-redis
-#   debhelper fakeroot lintian    make deb
-DEPS_DEB := dpkg-dev debhelper fakeroot lintian
+#   build-essential debhelper fakeroot lintian    make deb
+DEPS_DEB := build-essential dpkg-dev debhelper fakeroot lintian
 DEPS_LINT := clang clang-tidy clang-format cppcheck shellcheck mandoc
 
 # ---------------------------------------------------------------- flags

@@ -105,7 +105,7 @@ is "so is all else" "*Read-only file system*" "$(in_sandbox touch "$its/var/lib/
 is "but its state" "" "$(in_sandbox touch "$its/var/lib/seqnumd/probe" 2>&1)"
 holds "what is in /root it does not see" in_sandbox test ! -e "$its/root/secret"
 is "it can run no other program" "*Permission denied*" \
-        "$(in_sandbox nsenter -t "$pid" -m -- setpriv --reuid seqnum true 2>&1)"
+        "$(in_sandbox nsenter -t "$pid" -m -r -w -- setpriv --reuid seqnum true 2>&1)"
 is "it has no network" "lo" \
         "$(in_sandbox sed -n 's/^ *\([a-z0-9]*\):.*/\1/p' "/proc/$pid/net/dev" | tr -d '\n')"
 is "its /dev/shm is that of its clients" "$(in_sandbox stat -c %d:%i /dev/shm/seqnumd)" \
