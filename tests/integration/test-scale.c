@@ -138,6 +138,8 @@ static void many(struct instance *instance)
         begin = now_usec();
         instance_start(instance);
         print_message("restart with them: %.2f s\n", (double)(now_usec() - begin) / 1e6);
+        /* Were it to take minutes, the manager would be asked for them. */
+        assert_non_null(strstr(instance->notices, "EXTEND_TIMEOUT_USEC="));
         check_all(instance, n, 2);
         daemon = (anonymous_bytes(instance) - daemon_before) / n;
         segment = (segment_bytes(instance) - segment_before) / n;
