@@ -145,7 +145,7 @@ TEST_SCRIPTS := $(wildcard tests/integration/test-*.sh)
 
 # ---------------------------------------------------------------- targets
 
-.PHONY: all check check-programs programs lint asan tsan deps demo bench install uninstall clean format help
+.PHONY: all check torture check-programs programs lint asan tsan deps demo bench install uninstall clean format help
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -266,6 +266,16 @@ check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some
 	@SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. tests/run-tests.sh '$(TESTS)' \
 		$(UNIT_TESTS) $(API_TESTS) $(wildcard tests/unit/test-*.sh) $(INTEGRATION_TESTS) \
 		$(TEST_SCRIPTS) $(if $(SANITIZE),,tests/model/run.sh)
+
+# What does harm on purpose, in amounts that grow with SCALE: `make check` is SCALE=1.
+# The order is that of the page 'Guarantees' in the README.
+TORTURE_TESTS := $(addprefix $(BUILD)/tests/integration/,test-crash test-reboot test-stop \
+	test-gapless test-time)
+SCALE ?= 20
+
+torture: check-programs ## the long form of what does harm, hours; SCALE=20, TESTS=pattern
+	@SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. SEQNUM_TORTURE=1 SEQNUM_TEST_SCALE=$(SCALE) \
+		SEQNUM_TEST_LIMIT=14400 tests/run-tests.sh '$(TESTS)' $(TORTURE_TESTS)
 
 asan: ## build with AddressSanitizer and UBSan in $(BUILD)/asan, and test
 	$(MAKE) check BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' \

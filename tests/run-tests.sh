@@ -4,8 +4,10 @@
 # Runs test programs one after the other: run-tests.sh PATTERN PROGRAM...
 #
 # Those whose path contains PATTERN (empty: all). A line for each, with its
-# time; its output only if it failed. Exit status 77 of a test means skipped.
-# Closes with a line that counts them, and fails if any failed.
+# time; its output only if it failed, but for the lines that begin with
+# "figures: " where SEQNUM_TORTURE is set. Then a test may also say on the terminal
+# how far it is. Exit status 77 of a test means skipped. Closes with a line that
+# counts them, and fails if any failed.
 
 set -u
 pattern=$1
@@ -14,6 +16,12 @@ limit=${SEQNUM_TEST_LIMIT:-600} # seconds a single test may take
 passed=0 failed=0 skipped=0
 log=$(mktemp "${TMPDIR:-/tmp}/seqnum-test.XXXXXX") || exit 1
 child=
+clear_line=
+if [ -n "${SEQNUM_TORTURE:-}" ] && [ -t 1 ]; then
+        exec 3>&1
+        export SEQNUM_TEST_PROGRESS=3
+        clear_line=$'\r\033[K'
+fi
 trap 'rm -f "$log"' EXIT
 # timeout has a process group of its own, which the terminal's ^C does not reach.
 trap '[ -z "$child" ] || kill "$child"; exit 130' INT TERM
@@ -36,7 +44,8 @@ for program; do
         124 | 137) failed=$((failed + 1)) word="FAILED (took longer than $limit s)" ;;
         *) failed=$((failed + 1)) word="FAILED (exit status $status)" ;;
         esac
-        printf '%-44s %6d.%03d s  %s\n' "$name" $((took / 1000)) $((took % 1000)) "$word"
+        printf '%s%-44s %6d.%03d s  %s\n' "$clear_line" "$name" $((took / 1000)) $((took % 1000)) "$word"
+        [ -z "${SEQNUM_TORTURE:-}" ] || sed -n 's/^figures: /    /p' "$log"
         [[ $word == FAILED* ]] && sed 's/^/    | /' "$log"
 done
 

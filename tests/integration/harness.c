@@ -60,6 +60,37 @@ uint64_t now_usec(void)
         return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+/* --- what a long test says ----------------------------------------------- */
+
+#define PROGRESS_USEC UINT64_C(250000)
+
+void progress(const char *format, ...)
+{
+        static uint64_t last;
+        int fd = (int)factor("SEQNUM_TEST_PROGRESS", -1);
+        va_list arguments;
+
+        if (fd < 0 || now_usec() - last < PROGRESS_USEC)
+                return;
+        last = now_usec();
+        (void)dprintf(fd, "\r\033[K  ");
+        va_start(arguments, format);
+        (void)vdprintf(fd, format, arguments);
+        va_end(arguments);
+}
+
+void figures(const char *format, ...)
+{
+        va_list arguments;
+
+        printf("figures: ");
+        va_start(arguments, format);
+        (void)vprintf(format, arguments);
+        va_end(arguments);
+        printf("\n");
+        (void)fflush(stdout);
+}
+
 static struct instance *live; /* of the test that runs */
 static pid_t owner;           /* the process that runs it, and not a child */
 

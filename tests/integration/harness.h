@@ -82,6 +82,16 @@ uint64_t patience_usec(uint64_t usec);
 
 bool sanitized(void);
 
+/*
+ * Say how far a long test has come: one line that the next one overwrites, on the
+ * descriptor in $SEQNUM_TEST_PROGRESS (`make torture` gives it the terminal). At
+ * most four times a second; nothing where nobody looks.
+ */
+void progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* What a run came to, "name=value ...": `make torture` prints it behind the test. */
+void figures(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 uint64_t now_usec(void); /* CLOCK_MONOTONIC */
 void nap(uint64_t usec);
 uint64_t random_below(uint64_t limit);

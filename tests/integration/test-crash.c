@@ -67,12 +67,14 @@ static struct crew *kill_and_draw(struct instance *instance, const struct crew_o
                 crash(instance);
                 crew_check(crew);
                 restarts++;
+                progress("%" PRIu64 " numbers, %" PRIu64 " daemons and %" PRIu64 " drawers killed",
+                         crew_drawn(crew), 2 * restarts, kills);
         }
         crew_await_progress(crew);
         crew_stop(crew);
-        print_message("  %" PRIu64 " numbers, daemon killed %" PRIu64 " times and %" PRIu64
-                      " times while starting, %" PRIu64 " drawers killed\n",
-                      crew_drawn(crew), restarts, restarts, kills);
+        figures("numbers=%" PRIu64 " daemons_killed=%" PRIu64 " daemons_killed_starting=%" PRIu64
+                " drawers_killed=%" PRIu64 " duplicates=0",
+                crew_drawn(crew), restarts, restarts, kills);
         return crew;
 }
 
