@@ -208,12 +208,18 @@ SERVICE_TYPE = -e 's|@service_type@|notify-reload|' -e '/@exec_reload@/d'
 else
 SERVICE_TYPE = -e 's|@service_type@|notify|' -e 's|@exec_reload@|ExecReload=/bin/kill -HUP $$MAINPID|'
 endif
+# systemd 254 and newer can try less and less often, and so need not give up.
+ifeq ($(shell $(PKG_CONFIG) --atleast-version=254 systemd 2>/dev/null && echo yes),yes)
+RESTART_STEPS = -e 's|@restart_steps@|RestartSteps=8\nRestartMaxDelaySec=10|'
+else
+RESTART_STEPS = -e '/@restart_steps@/d'
+endif
 $(BUILD)/seqnumd.%: systemd/seqnumd.%.in FORCE
 	@mkdir -p $(@D)
-	@$(SUBSTITUTE) $(SERVICE_TYPE) $(OF_DEFAULT) $< >$@
+	@$(SUBSTITUTE) $(SERVICE_TYPE) $(RESTART_STEPS) $(OF_DEFAULT) $< >$@
 $(BUILD)/seqnumd@.%: systemd/seqnumd.%.in FORCE
 	@mkdir -p $(@D)
-	@$(SUBSTITUTE) $(SERVICE_TYPE) $(OF_INSTANCE) $< >$@
+	@$(SUBSTITUTE) $(SERVICE_TYPE) $(RESTART_STEPS) $(OF_INSTANCE) $< >$@
 
 # ---------------------------------------------------------------- tests
 

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 
 #include <systemd/sd-daemon.h>
 
+#include "atomic.h"
 #include "clock.h"
 #include "log.h"
 
@@ -85,27 +85,27 @@ int manager_take_fds(struct manager_fds *ret)
 
 /* --- our life -------------------------------------------------------------------- */
 
-/* Neither when we serve, nor without a manager: then it stays false. */
-static _Atomic(bool) hurrying = true;
+/* A start or a stop is under way. A hint: who reads an old value asks once too often. */
+static _Atomic(uint32_t) hurrying = true;
 
 void manager_alive(void)
 {
         static _Atomic(uint64_t) asked;
         uint64_t now, last;
 
-        if (!atomic_load_explicit(&hurrying, memory_order_relaxed))
+        if (!see_u32(&hurrying))
                 return;
         now = clock_usec(CLOCK_MONOTONIC);
-        last = atomic_load_explicit(&asked, memory_order_relaxed);
+        last = count_read(&asked);
         if (last && now - last < ASK_USEC)
                 return;
-        atomic_store_explicit(&asked, now, memory_order_relaxed);
+        count_set(&asked, now);
         (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, MORE_TIME_USEC);
 }
 
 void manager_ready(void)
 {
-        atomic_store_explicit(&hurrying, false, memory_order_relaxed);
+        publish_u32(&hurrying, false);
         (void)sd_notify(0, "READY=1");
 }
 
@@ -117,7 +117,7 @@ void manager_reloading(void)
 void manager_stopping(void)
 {
         (void)sd_notify(0, "STOPPING=1");
-        atomic_store_explicit(&hurrying, true, memory_order_relaxed);
+        publish_u32(&hurrying, true);
 }
 
 void manager_status(const char *format, ...)
