@@ -73,21 +73,22 @@ static void complain_of_option(const struct cli_option *options, const char *ver
 {
         const struct cli_option *option = option_of(options, optopt);
         const char *meant = option_meant(options, word);
-        const char *space = verb ? " " : "";
+        const char *space = verb ? " " : "", *name = cli_program.name;
 
         verb = verb ? verb : "";
         if (what == ':' && option)
-                cli_complain("--%s needs %s: see 'seqnum%s%s --help'", option->name,
-                             option->argument, space, verb);
+                cli_complain("--%s needs %s: see '%s%s%s --help'", option->name, option->argument,
+                             name, space, verb);
         else if (option)
-                cli_complain("--%s takes no argument: see 'seqnum%s%s --help'", option->name, space,
-                             verb);
+                cli_complain("--%s takes no argument: see '%s%s%s --help'", option->name, name,
+                             space, verb);
         else if (optopt)
-                cli_complain("unknown option '-%c': see 'seqnum%s%s --help'", optopt, space, verb);
+                cli_complain("unknown option '-%c': see '%s%s%s --help'", optopt, name, space,
+                             verb);
         else if (meant)
                 cli_complain("unknown option '%s': did you mean '--%s'?", word, meant);
         else
-                cli_complain("unknown option '%s': see 'seqnum%s%s --help'", word, space, verb);
+                cli_complain("unknown option '%s': see '%s%s%s --help'", word, name, space, verb);
 }
 
 /* Is `word` a name? Also a negative number, which no option looks like. */

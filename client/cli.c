@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * seqnum(1): the command's entry, its table of verbs and its usage. What the
- * verbs do is in the file of their group; see cli.h.
+ * seqnum(1): its table of verbs, and its options before the verb. What the verbs
+ * do is in the file of their group; see cli.h.
  */
 
 #include "cli.h"
 
-#include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "attach.h"
-#include "similar.h"
 
 #define NAME_HELP "  NAME        a sequence, by its name\n"
 #define KEYS_HELP                                                                                  \
@@ -62,6 +57,7 @@ static const struct cli_verb verbs[] = {
         {"bench", "[NAME]", "measure how fast draws are; uses numbers up", 0, 1, cli_bench_options,
          cli_bench, "  NAME        the sequence to draw from; none: the bare instruction alone\n",
          "  seqnum create scratch && seqnum bench scratch -p 2 && seqnum drop scratch\n"},
+        {0},
 };
 
 static const struct cli_option global_options[] = {
@@ -71,96 +67,6 @@ static const struct cli_option global_options[] = {
         CLI_OPTION_HELP,
         {0},
 };
-
-static const size_t n_verbs = sizeof(verbs) / sizeof(verbs[0]);
-
-/* --- usage ----------------------------------------------------------------- */
-
-static void print_usage(FILE *out)
-{
-        fputs("Usage: seqnum [-s SEGMENT] [-t SECONDS] VERB ...\n\n"
-              "Draw unique, ordered numbers from seqnumd(8).\n\nVerbs:\n",
-              out);
-        for (size_t i = 0; i < n_verbs; i++) {
-                char left[48];
-
-                (void)snprintf(left, sizeof(left), "%s %s", verbs[i].name, verbs[i].arguments);
-                fprintf(out, "  %-36s %s\n", left, verbs[i].help);
-        }
-        fputs("\nOptions:\n", out);
-        cli_options_print(global_options, out);
-        fputs("\n'seqnum VERB --help' shows a verb's options; seqnum(1) tells the rest.\n", out);
-}
-
-static int print_verb_usage(const struct cli_verb *verb)
-{
-        bool command = verb->run == cli_hold; /* options behind it would be its own */
-
-        printf("Usage: seqnum [-s SEGMENT] [-t SECONDS] %s%s%s%s%s\n\n%s: %s\n", verb->name,
-               command ? " [OPTION ...]" : "", *verb->arguments ? " " : "", verb->arguments,
-               command ? "" : " [OPTION ...]", verb->name, verb->help);
-        if (*verb->details)
-                printf("\nArguments:\n%s", verb->details);
-        puts("\nOptions:");
-        cli_options_print(verb->options, stdout);
-        printf("\nExample:\n%s", verb->example);
-        return CLI_OK;
-}
-
-/* --- did you mean ----------------------------------------------------------- */
-
-/* A verb that `word` may have been meant for, cut short or misspelt; NULL: none is close. */
-static const char *closest_verb(const char *word)
-{
-        size_t length = strlen(word);
-        struct similar similar = similar_to(word, length);
-
-        for (size_t i = 0; i < n_verbs; i++) {
-                if (length > 1 && strncmp(verbs[i].name, word, length) == 0)
-                        return verbs[i].name;
-                similar_try(&similar, verbs[i].name, strlen(verbs[i].name));
-        }
-        return similar.found;
-}
-
-/* --- dispatch ----------------------------------------------------------------- */
-
-static const struct cli_verb *verb_of(const char *word)
-{
-        const char *closest;
-
-        for (size_t i = 0; i < n_verbs; i++)
-                if (strcmp(verbs[i].name, word) == 0)
-                        return &verbs[i];
-        closest = closest_verb(word);
-        if (closest)
-                cli_complain("unknown verb '%s': did you mean '%s'?", word, closest);
-        else
-                cli_complain("unknown verb '%s': see 'seqnum --help'", word);
-        return NULL;
-}
-
-static int run_verb(const struct cli *cli, int argc, char **argv)
-{
-        const struct cli_verb *verb = verb_of(argv[0]);
-        struct cli_args args;
-
-        if (!verb || cli_args_parse(&args, verb->options, verb->name, false, argc, argv) < 0)
-                return CLI_USAGE;
-        if (args.values['h'])
-                return print_verb_usage(verb);
-        if (args.n_names < verb->min_names) {
-                cli_complain("%s: %s is missing: see 'seqnum %s --help'", verb->name,
-                             verb->arguments, verb->name);
-                return CLI_USAGE;
-        }
-        if (args.n_names > verb->max_names) {
-                cli_complain("%s: '%s' is one argument too many: see 'seqnum %s --help'",
-                             verb->name, args.names[verb->max_names], verb->name);
-                return CLI_USAGE;
-        }
-        return verb->run(cli, &args);
-}
 
 /* The instance and the wait, checked at the door. */
 static int global_settings(struct cli *ret, const struct cli_args *args)
@@ -188,50 +94,11 @@ static int global_settings(struct cli *ret, const struct cli_args *args)
         return 0;
 }
 
-static int run(int argc, char **argv, bool sigpipe_ignored)
-{
-        struct cli cli = {.sigpipe_ignored = sigpipe_ignored};
-        struct cli_args args;
-        int r;
-
-        if (cli_args_parse(&args, global_options, NULL, true, argc, argv) < 0)
-                return CLI_USAGE;
-        if (args.values['h']) {
-                print_usage(stdout);
-                return CLI_OK;
-        }
-        if (args.values[CLI_KEY_VERSION]) {
-                puts("seqnum " SEQNUM_VERSION);
-                return CLI_OK;
-        }
-        if (args.n_names == 0) {
-                print_usage(stderr);
-                return CLI_USAGE;
-        }
-        r = global_settings(&cli, &args);
-        return r != 0 ? r : run_verb(&cli, args.n_names, args.names);
-}
-
-/*
- * Were standard output closed, the segment would be opened in its place, and
- * numbers be written into it. Each closed one gets a file that fails instead.
- */
-static bool standard_files_ready(void)
-{
-        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-                if (fcntl(fd, F_GETFD) < 0 &&
-                    open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
-                        return false;
-        return true;
-}
-
-int main(int argc, char **argv)
-{
-        bool sigpipe_ignored;
-
-        if (!standard_files_ready())
-                return CLI_SYSTEM;
-        /* A reader gone is an error of writing. */
-        sigpipe_ignored = signal(SIGPIPE, SIG_IGN) == SIG_IGN;
-        return cli_output_done(run(argc, argv, sigpipe_ignored));
-}
+const struct cli_program cli_program = {
+        .name = "seqnum",
+        .synopsis = "[-s SEGMENT] [-t SECONDS] ",
+        .purpose = "Draw unique, ordered numbers from seqnumd(8).",
+        .verbs = verbs,
+        .options = global_options,
+        .settings = global_settings,
+};

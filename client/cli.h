@@ -9,9 +9,11 @@
  * returns the exit status. A new verb is a row in the table, a table of its
  * options and one function, in the file of its group:
  *
- *   cli.c           the table, usage, global options, dispatch
+ *   cli.c           the table, global options
+ *   cli-main.c      entry, usage, dispatch          (these three also of pshm(1))
  *   cli-args.c      options and names of one verb
- *   cli-report.c    errors, exit statuses, facts as text or JSON
+ *   cli-facts.c     facts as text or JSON
+ *   cli-report.c    errors of the library, exit statuses
  *   cli-format.c    numbers as text, fast
  *   cli-snapshot.c  what the segment tells of sequences, read once
  *   cli-draw.c      next, peek
@@ -122,14 +124,28 @@ int cli_parse_seconds(const char *text, uint64_t *ret);
 
 struct cli_verb {
         const char *name;
-        const char *arguments; /* for usage */
-        const char *help;      /* one line */
+        const char
+                *arguments; /* for usage; behind a "--" there is a command with its own options */
+        const char *help;   /* one line */
         int min_names, max_names;
         const struct cli_option *options;
         int (*run)(const struct cli *cli, const struct cli_args *args); /* the exit status */
         const char *details; /* arguments, a line each; may be "" */
         const char *example; /* command lines */
 };
+
+/* What makes one command of cli-main.c and its tables: each defines its own. */
+struct cli_program {
+        const char *name;
+        const char *synopsis; /* of the options before the verb, with a blank behind it; or "" */
+        const char *purpose;
+        const struct cli_verb *verbs;     /* up to a row of zeroes */
+        const struct cli_option *options; /* before the verb */
+        /* Checks those; 0, or the exit status after saying why. NULL: there are none. */
+        int (*settings)(struct cli *ret, const struct cli_args *args);
+};
+
+extern const struct cli_program cli_program;
 
 extern const struct cli_option cli_next_options[], cli_peek_options[], cli_hold_options[],
         cli_list_options[], cli_info_options[], cli_explain_options[], cli_admin_options[],
@@ -189,7 +205,7 @@ int cli_show(const struct cli *cli, const char *name, bool json);
 #define CLI_TIME_SIZE 48
 const char *cli_time_text(int64_t unix_msec, bool local, char text[static CLI_TIME_SIZE]);
 
-/* --- errors and output (cli-report.c) ------------------------------------ */
+/* --- errors and output (cli-report.c, cli-main.c) ------------------------ */
 
 /* The one place where an error of the library becomes an exit status. */
 int cli_exit_status(int error);
@@ -197,7 +213,7 @@ int cli_exit_status(int error);
 /* What the user can do about an error of the library; NULL: nothing in particular. */
 const char *cli_hint(int error);
 
-/* "seqnum: ..." and a newline on standard error. */
+/* The command's name, "...", and a newline on standard error. */
 void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Say that `what` failed on `object` with the library's `error`; its exit status. */
@@ -219,6 +235,8 @@ int cli_open(const struct cli *cli, unsigned flags, const char *name,
 
 /* Bring all output out. `status`, or CLI_OUTPUT after saying what was lost. */
 int cli_output_done(int status);
+
+/* --- facts (cli-facts.c) --------------------------------------------------- */
 
 /*
  * Facts in an order, each a key and a value: printed as aligned "key: value"
