@@ -267,11 +267,14 @@ check-programs: all $(TEST_PROGRAMS) $(PRELOADS) $(HELPERS)
 # Whatever can be compiled.
 programs: check-programs $(BENCHES) $(BUILD)/tests/demo-draw
 
-# TESTS=pattern runs those whose path matches, e.g. `make check TESTS=unit`.
-check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some
-	@SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. tests/run-tests.sh '$(TESTS)' \
+# TESTS=pattern runs those whose path matches, e.g. `make check TESTS=unit`; so many at a
+# time. The long ones begin first.
+JOBS ?= $(shell nproc)
+check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some, JOBS=n at a time
+	@SEQNUM_TEST_JOBS=$(JOBS) SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. tests/run-tests.sh '$(TESTS)' \
+		$(if $(SANITIZE),,tests/model/run.sh) \
 		$(UNIT_TESTS) $(API_TESTS) $(wildcard tests/unit/test-*.sh) $(INTEGRATION_TESTS) \
-		$(TEST_SCRIPTS) $(if $(SANITIZE),,tests/model/run.sh)
+		$(TEST_SCRIPTS)
 
 # What does harm on purpose, in amounts that grow with SCALE: `make check` is SCALE=1.
 # The order is that of the page 'Guarantees' in the README.

@@ -1,52 +1,69 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Runs test programs one after the other: run-tests.sh PATTERN PROGRAM...
+# Runs test programs: run-tests.sh PATTERN PROGRAM...
 #
-# Those whose path contains PATTERN (empty: all). A line for each, with its
-# time; its output only if it failed, but for the lines that begin with
-# "figures: " where SEQNUM_TORTURE is set. Then a test may also say on the terminal
-# how far it is. Exit status 77 of a test means skipped. Closes with a line that
-# counts them, and fails if any failed.
+# Those whose path contains PATTERN (empty: all), SEQNUM_TEST_JOBS of them at a time
+# (default 1). A line for each, with its time; its output only if it failed, but for
+# the lines that begin with "figures: " where SEQNUM_TORTURE is set. Then, one at a
+# time, a test may also say on the terminal how far it is. Exit status 77 of a test
+# means skipped. Closes with a line that counts them, and fails if any failed.
 
 set -u
 pattern=$1
 shift
 limit=${SEQNUM_TEST_LIMIT:-600} # seconds a single test may take
+jobs=${SEQNUM_TEST_JOBS:-1}
 passed=0 failed=0 skipped=0
-log=$(mktemp "${TMPDIR:-/tmp}/seqnum-test.XXXXXX") || exit 1
-child=
+declare -A program_of=() begin_of=() # by process id
+logs=$(mktemp -d "${TMPDIR:-/tmp}/seqnum-test.XXXXXX") || exit 1
 clear_line=
-if [ -n "${SEQNUM_TORTURE:-}" ] && [ -t 1 ]; then
+if [ -n "${SEQNUM_TORTURE:-}" ] && [ "$jobs" = 1 ] && [ -t 1 ]; then
         exec 3>&1
         export SEQNUM_TEST_PROGRESS=3
         clear_line=$'\r\033[K'
 fi
-trap 'rm -f "$log"' EXIT
+trap 'rm -rf "$logs"' EXIT
 # timeout has a process group of its own, which the terminal's ^C does not reach.
-trap '[ -z "$child" ] || kill "$child"; exit 130' INT TERM
+trap 'kill "${!program_of[@]}" 2>/dev/null; exit 130' INT TERM
 
-for program; do
-        [[ $program == *"$pattern"* ]] || continue
-        begin=$(date +%s%N)
-        # In the background, to be interruptible; there the shell would have ^C ignored.
-        env --default-signal=INT,QUIT timeout --kill-after=10 "$limit" "$program" \
-                >"$log" 2>&1 </dev/null &
-        child=$!
-        wait "$child" 2>/dev/null
+# In the background, to be interruptible; there the shell would have ^C ignored.
+begin() {
+        env --default-signal=INT,QUIT timeout --kill-after=10 "$limit" "$1" \
+                >"$logs/next" 2>&1 </dev/null &
+        mv "$logs/next" "$logs/$!"
+        program_of[$!]=$1
+        begin_of[$!]=$(date +%s%N)
+}
+
+# Wait until one has ended, and say how.
+end_one() {
+        local pid status took name word
+
+        wait -n -p pid "${!program_of[@]}" 2>/dev/null
         status=$?
-        child=
-        took=$((($(date +%s%N) - begin) / 1000000))
-        name=${program#"${SEQNUM_BUILD:-build}"/}
+        took=$((($(date +%s%N) - begin_of[$pid]) / 1000000))
+        name=${program_of[$pid]#"${SEQNUM_BUILD:-build}"/}
         case $status in
         0) passed=$((passed + 1)) word=ok ;;
-        77) skipped=$((skipped + 1)) word="skipped: $(tail -n 1 "$log")" ;;
+        77) skipped=$((skipped + 1)) word="skipped: $(tail -n 1 "$logs/$pid")" ;;
         124 | 137) failed=$((failed + 1)) word="FAILED (took longer than $limit s)" ;;
         *) failed=$((failed + 1)) word="FAILED (exit status $status)" ;;
         esac
         printf '%s%-44s %6d.%03d s  %s\n' "$clear_line" "$name" $((took / 1000)) $((took % 1000)) "$word"
-        [ -z "${SEQNUM_TORTURE:-}" ] || sed -n 's/^figures: /    /p' "$log"
-        [[ $word == FAILED* ]] && sed 's/^/    | /' "$log"
+        [ -z "${SEQNUM_TORTURE:-}" ] || sed -n 's/^figures: /    /p' "$logs/$pid"
+        [[ $word == FAILED* ]] && sed 's/^/    | /' "$logs/$pid"
+        rm -f "$logs/$pid"
+        unset "program_of[$pid]" "begin_of[$pid]"
+}
+
+for program; do
+        [[ $program == *"$pattern"* ]] || continue
+        [ ${#program_of[@]} -lt "$jobs" ] || end_one
+        begin "$program"
+done
+while [ ${#program_of[@]} -gt 0 ]; do
+        end_one
 done
 
 if [ $((passed + failed + skipped)) = 0 ]; then
