@@ -137,7 +137,9 @@ UNIT_TESTS := $(filter-out $(API_TESTS),$(patsubst %.c,$(BUILD)/%,$(wildcard tes
 INTEGRATION_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/test-*.c)) \
 	$(patsubst %.cc,$(BUILD)/%,$(wildcard tests/integration/test-*.cc))
 HARNESS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/integration/harness*.c))
-BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
+# One driver of all subjects, and what it compares commands to.
+BENCH_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/empty.c,$(wildcard tests/bench/*.c)))
+BENCHES := $(BUILD)/tests/bench/bench $(BUILD)/tests/bench/empty
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/helpers/*.c))
 PRELOADS := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/preload/*.c))
 TEST_PROGRAMS := $(UNIT_TESTS) $(API_TESTS) $(INTEGRATION_TESTS)
@@ -249,9 +251,12 @@ $(BUILD)/tests/integration/test-%: tests/integration/test-%.cc $(BUILD)/$(LIBRAR
 	$(call say,CXX,$@)$(CXX) -Iclient -Wall -Wextra -Werror $(HARDENING) $(CFLAGS) $(ALL_LDFLAGS) \
 		-MMD -MP -o $@ $< $(AGAINST_LIBRARY)
 
-$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/$(LIBRARY)
+$(BUILD)/tests/bench/bench: $(BENCH_OBJECTS) $(BUILD)/$(LIBRARY)
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $(filter %.o,$^) \
-		$(AGAINST_LIBRARY) -pthread
+		$(AGAINST_LIBRARY) $(DAEMON_LIBS)
+
+$(BUILD)/tests/bench/empty: $(BUILD)/tests/bench/empty.o
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^
 
 # What tests put before libc in programs that are not theirs. Never instrumented.
 $(BUILD)/tests/preload/%.so: tests/preload/%.c

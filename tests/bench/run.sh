@@ -1,49 +1,90 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# `make bench`: what a draw costs, beside a bare `lock xadd`, in one run, on a
-# private instance that reserves durably on the real disk. Then `seqnum next`
-# for a million numbers. Ratios mean something, nanoseconds depend on the host.
+# `make bench`: one run, everything side by side. Starts a private instance that
+# reserves durably on the real disk, goes round all subjects (bench.c), makes the
+# table, the JSON and the plots.
+#
+#   ROUNDS=21        samples of each case
+#   ONLY=draw,time   only these groups of subjects
+#   SEQNUM_BENCH_OUTPUT=build/bench    where the results go
+#
+# Ratios mean something, nanoseconds depend on the host.
 
 set -eu
-build=${SEQNUM_BUILD:-build}
+here=$(cd "$(dirname "$0")" && pwd)
+build=$(cd "${SEQNUM_BUILD:-build}" && pwd)
+output=${SEQNUM_BENCH_OUTPUT:-$build/bench}
+rounds=${ROUNDS:-21}
+mkdir -p "$output"
+output=$(cd "$output" && pwd)
+
+# On the real disk: what is durable must be.
 dir=$(mktemp -d "${TMPDIR:-/var/tmp}/seqnum-bench.XXXXXX")
-shm=/seqnumd-bench.$$
-daemon=
-export SEQNUM_SHM=$shm
+chmod 755 "$dir"
+export SEQNUM_SHM=/seqnumd-bench.$$
+export BENCH_BUILD=$build BENCH_DIR=$dir
+servers=()
 
 cleanup() {
         status=$?
         trap - EXIT
-        [ -z "$daemon" ] || kill -KILL "$daemon" 2>/dev/null || true
-        rm -rf "$dir" "/dev/shm$shm"
+        for pid in ${servers[@]+"${servers[@]}"}; do
+                kill -TERM "$pid" 2>/dev/null || true
+        done
+        wait
+        rm -rf "$dir" "/dev/shm$SEQNUM_SHM"
         exit $status
 }
 trap cleanup EXIT
+trap 'exit 1' HUP INT TERM
 
-cat >"$dir/seqnumd.ini" <<INI
-[service]
-shm = $shm
-state = $dir/state
-socket = $dir/seqnumd.sock
-group =
-[sequence bench]
-INI
-"$build/seqnumd" -c "$dir/seqnumd.ini" 2>"$dir/log" &
-daemon=$!
-for _ in $(seq 100); do
-        "$build/seqnum" status >/dev/null 2>&1 && break
-        sleep 0.1
+# until_ready WHAT COMMAND...: for ten seconds at most
+until_ready() {
+        local what=$1
+        shift
+        for _ in $(seq 200); do
+                "$@" >/dev/null 2>&1 && return
+                sleep 0.05
+        done
+        echo "bench: $what does not start; its log:" >&2
+        cat "$dir/$what.log" >&2
+        return 1
+}
+
+start_seqnumd() {
+        cat >"$dir/seqnumd.ini" <<-INI
+	[service]
+	shm = $SEQNUM_SHM
+	state = $dir/state
+	socket = $dir/seqnumd.sock
+	group =
+	[sequence bench]
+	[sequence bench-time]
+	kind = time
+	INI
+        "$build/seqnumd" -c "$dir/seqnumd.ini" 2>"$dir/seqnumd.log" &
+        servers+=($!)
+        export BENCH_SEQNUMD=$! BENCH_SEQNUMD_SOCKET=$dir/seqnumd.sock
+        until_ready seqnumd "$build/seqnum" status
+}
+
+start_seqnumd
+
+# shellcheck disable=SC2086 # no group, no argument
+"$build/tests/bench/bench" -r "$rounds" ${ONLY:+-g $ONLY} -l "$output/latency.tsv" >"$output/samples.tsv"
+
+# What measures by itself (long runs, other servers) adds lines of the same
+# format, run after the rounds: tests/bench/alone-*.sh, with the environment above.
+for script in "$here"/alone-*.sh; do
+        if [ -e "$script" ] && [ -z "${ONLY:-}" ]; then
+                "$script" >>"$output/samples.tsv"
+        fi
 done
 
-"$build/tests/bench/bench-draw" bench
-
-echo
-begin=$(date +%s%N)
-"$build/seqnum" next -n 1000000 bench >/dev/null
-echo "seqnum next -n 1000000: $((($(date +%s%N) - begin) / 1000000)) ms, start to end"
-
 # Processor time of the daemon over all of this, by the kernel's account.
-read -r -a stat <"/proc/$daemon/stat"
-echo "the daemon used $(((stat[13] + stat[14]) * 1000 / $(getconf CLK_TCK))) ms of processor time"
-"$build/seqnum" info bench | grep -E '^(index|refills|waits):'
+read -r -a stat <"/proc/$BENCH_SEQNUMD/stat"
+echo "seqnumd_cpu_ms $(((stat[13] + stat[14]) * 1000 / $(getconf CLK_TCK)))" >"$output/facts"
+"$build/seqnum" info bench | sed -n 's/^\(index\|refills\|waits\): */bench_\1 /p' >>"$output/facts"
+
+"$here/report.sh" "$output"
