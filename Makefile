@@ -311,6 +311,14 @@ $(BUILD)/tests/demo-draw: $(BUILD)/tests/demo-draw.o $(BUILD)/$(LIBRARY)
 bench: all $(BENCHES) ## measure, as ratios to the bare instruction of the same run
 	@SEQNUM_BUILD=$(BUILD) tests/bench/run.sh
 
+# What `make bench` compares with and draws with; run.sh starts servers of its own.
+#   gnuplot-nox jq         plots, tables
+#   redis-server redis-tools postgresql sqlite3 uuid-runtime util-linux (flock)    peers
+DEPS_BENCH := gnuplot-nox jq redis-server redis-tools postgresql sqlite3 uuid-runtime util-linux
+bench-deps: ## install the peers that make bench compares with; none is started (Debian)
+	$(SUDO) tests/bench/install-peers.sh $(DEPS_BENCH)
+.PHONY: bench-deps
+
 demo: all $(BUILD)/tests/demo-draw ## a private instance, drawn from by many, its daemon killed
 	@SEQNUM_BUILD=$(BUILD) tests/demo.sh
 
