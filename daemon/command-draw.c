@@ -36,15 +36,17 @@ struct sequence *command_sequence_or_open(struct session *session,
         if (progress->opening)
                 return NULL;
         *result = COMMAND_DONE;
-        (void)command_text(request, 1, name, sizeof(name));
-        sequence = registry_find(&service->registry, name);
         if (progress->opened && progress->open_error < 0) {
                 resp_error(&session->out, command_code(progress->open_error), "%s",
                            progress->message);
                 return NULL;
         }
-        if (sequence || progress->opened ||
-            !sequence_name_valid(name, request->arguments[1].length) ||
+        sequence = registry_find_bytes(&service->registry, request->arguments[1].data,
+                                       request->arguments[1].length);
+        if (sequence)
+                return sequence;
+        (void)command_text(request, 1, name, sizeof(name));
+        if (progress->opened || !sequence_name_valid(name, request->arguments[1].length) ||
             !admin_template(service, name))
                 return command_sequence(session, request);
         if (admin_open(service, name, opened, session) < 0) {

@@ -39,9 +39,17 @@ struct progress {
         bool opening;   /* a template's sequence is being made */
         bool opened;    /* it is made, or open_error says why not */
         int open_error;
-        struct seqnum_run run; /* gapless: what is being committed */
-        char message[ADMIN_MESSAGE_SIZE];
+        struct seqnum_run run;            /* gapless: what is being committed */
+        char message[ADMIN_MESSAGE_SIZE]; /* valid with `opened` */
 };
+
+/* For a new request. */
+static inline void progress_clear(struct progress *progress)
+{
+        progress->impatient = progress->opening = progress->opened = false;
+        progress->open_error = 0;
+        progress->run = (struct seqnum_run){0};
+}
 
 struct session {
         struct service *service;

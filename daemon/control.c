@@ -23,8 +23,9 @@
 #define INPUT_ROOM     4096 /* of an idle connection */
 #define INPUT_ROOM_MAX ((size_t)2 * RESP_REQUEST_MAX)
 #define OUTPUT_MAX     ((size_t)256 * 1024) /* unsent answers from which on nothing more is run */
-#define REQUESTS_MAX   1024              /* in a row of one connection, before it is others' turn */
-#define PENDING_MAX    4096              /* creations under way of one connection */
+#define READY_MAX      64   /* connections served in a row, before it is other events' turn */
+#define REQUESTS_MAX   1024 /* in a row of one connection, before it is others' turn */
+#define PENDING_MAX    4096 /* creations under way of one connection */
 #define WAIT_USEC      UINT64_C(5000000) /* a request may be parked, as long as a draw may wait */
 #define IMPATIENT_USEC UINT64_C(2000)    /* how soon what time helps is run again */
 #define PATIENT_USEC   UINT64_C(100000)  /* how late a time that is up may be noticed */
@@ -36,11 +37,11 @@ struct connection {
         struct connection *next, *previous;
         unsigned references; /* the control's own, and one for each callback to come */
         int fd;
-        sd_event_source *io;
-        uint32_t events;
+        uint32_t events; /* that its place in control->epoll waits for */
         char *in;
         size_t in_size, in_room;
         bool end_of_input, closing;
+        bool more; /* requests may be left in `in` that can be run */
 
         struct resp_request *request; /* parked, pointing into `in`; NULL: none */
         size_t used;                  /* bytes it takes */
@@ -52,7 +53,8 @@ struct control {
         struct service *service;
         int fd;
         bool made;
-        sd_event_source *listener, *timer, *defer, *again;
+        int epoll; /* all connections: what is ready is served in a row */
+        sd_event_source *listener, *ready, *timer, *defer, *again;
         struct connection *connections;
         uint32_t n_connections, n_parked;
         uint64_t last_id;
@@ -83,7 +85,7 @@ static void unpark(struct connection *connection)
         free(connection->request);
         connection->request = NULL;
         connection->control->n_parked--;
-        connection->session.progress = (struct progress){0};
+        progress_clear(&connection->session.progress);
 }
 
 static void disconnect(struct connection *connection)
@@ -95,8 +97,7 @@ static void disconnect(struct connection *connection)
         connection->session.closed = true;
         unpark(connection);
         session_clear(&connection->session);
-        connection->io = sd_event_source_disable_unref(connection->io);
-        close(connection->fd);
+        close(connection->fd); /* which is its end in control->epoll, too */
         if (connection->previous)
                 connection->previous->next = connection->next;
         else
@@ -206,7 +207,7 @@ static bool run(struct connection *connection, const struct resp_request *reques
         case COMMAND_PENDING:
                 break;
         }
-        session->progress = (struct progress){0};
+        progress_clear(&session->progress);
         *at += used;
         return !connection->closing;
 }
@@ -321,7 +322,8 @@ static void watch(struct connection *connection, bool more)
         if (connection->session.out.size > 0)
                 events |= EPOLLOUT;
         if (events != connection->events)
-                (void)sd_event_source_set_io_events(connection->io, events);
+                (void)epoll_ctl(connection->control->epoll, EPOLL_CTL_MOD, connection->fd,
+                                &(struct epoll_event){.events = events, .data.ptr = connection});
         connection->events = events;
         if (more && !busy)
                 wake(&connection->session);
@@ -348,15 +350,19 @@ static void set_timer(struct control *control, uint64_t usec)
         (void)sd_event_source_set_enabled(control->timer, SD_EVENT_ONESHOT);
 }
 
-/* Run what can be run, send what can be sent. The connection may be gone then. */
-static void serve(struct connection *connection)
+/* Run what can be run. */
+static void work(struct connection *connection)
 {
-        bool more = false;
-
-        if (connection->session.closed)
-                return;
+        connection->more = false;
         if (!connection->closing && (!connection->request || resume(connection)))
-                more = run_all(connection);
+                connection->more = run_all(connection);
+}
+
+/* Send what can be sent, and see what to wait for. The connection may be gone then. */
+static void settle(struct connection *connection)
+{
+        bool more = connection->more;
+
         if (!send_answers(connection) || finished(connection, more)) {
                 disconnect(connection);
                 return;
@@ -372,21 +378,47 @@ static void serve(struct connection *connection)
         watch(connection, more);
 }
 
-static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static void serve(struct connection *connection)
 {
-        struct connection *connection = userdata;
+        if (connection->session.closed)
+                return;
+        work(connection);
+        settle(connection);
+}
+
+/* Read and run; false: nobody is there any more. */
+static bool attend(struct connection *connection, uint32_t events)
+{
+        if (events & EPOLLERR || (events & EPOLLHUP && !(events & EPOLLIN)) ||
+            (events & EPOLLIN && !receive(connection)))
+                return false;
+        work(connection);
+        return true;
+}
+
+/*
+ * Connections have an epoll of their own, which the loop's waits for: the loop
+ * takes one event at a time, with a system call for each. All that are ready are
+ * read from before the first is answered, so that answers leave in a row, and who
+ * has many connections wakes up to many of them. None ends before its own answers
+ * are sent: running requests ends no connection.
+ */
+static int on_ready(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        struct epoll_event events[READY_MAX];
+        int n = epoll_wait(fd, events, READY_MAX, 0);
 
         (void)source;
-        (void)fd;
-        if (revents & EPOLLERR || (revents & EPOLLHUP && !(revents & EPOLLIN))) {
-                disconnect(connection);
-                return 0;
-        }
-        if (revents & EPOLLIN && !receive(connection)) {
-                disconnect(connection);
-                return 0;
-        }
-        serve(connection);
+        (void)revents;
+        (void)userdata;
+        for (int i = 0; i < n; i++)
+                if (!attend(events[i].data.ptr, events[i].events))
+                        events[i].events = 0;
+        for (int i = 0; i < n; i++)
+                if (events[i].events)
+                        settle(events[i].data.ptr);
+                else
+                        disconnect(events[i].data.ptr);
         return 0;
 }
 
@@ -466,13 +498,13 @@ static void turn_away_stranger(struct control *control, int fd, const struct pee
 static int connection_new(struct control *control, int fd, const struct peer *peer)
 {
         struct connection *connection = calloc(1, sizeof(*connection));
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
         int r;
 
         if (!connection)
                 return -ENOMEM;
-        r = sd_event_add_io(control->service->event, &connection->io, fd, EPOLLIN, on_io,
-                            connection);
-        if (r < 0) {
+        if (epoll_ctl(control->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
+                r = -errno;
                 free(connection);
                 return r;
         }
@@ -566,7 +598,13 @@ static int add_sources(struct control *control)
         sd_event *event = control->service->event;
         int r;
 
+        control->epoll = epoll_create1(EPOLL_CLOEXEC);
+        if (control->epoll < 0)
+                return -errno;
         r = sd_event_add_io(event, &control->listener, control->fd, EPOLLIN, on_listener, control);
+        if (r >= 0)
+                r = sd_event_add_io(event, &control->ready, control->epoll, EPOLLIN, on_ready,
+                                    control);
         if (r >= 0)
                 r = sd_event_add_defer(event, &control->defer, on_defer, control);
         if (r >= 0)
@@ -593,6 +631,7 @@ int control_new(struct control **ret, struct service *service)
         if (!control)
                 return -ENOMEM;
         control->service = service;
+        control->epoll = -1;
         r = control->fd = listen_open(service->config->socket, service->group,
                                       service->passed.socket, &control->made);
         if (r < 0) {
@@ -621,11 +660,14 @@ struct control *control_free(struct control *control)
         }
         note_clients(control);
         sd_event_source_disable_unref(control->listener);
+        sd_event_source_disable_unref(control->ready);
         sd_event_source_disable_unref(control->defer);
         sd_event_source_disable_unref(control->timer);
         sd_event_source_disable_unref(control->again);
         if (control->made)
                 (void)unlink(control->service->config->socket);
+        if (control->epoll >= 0)
+                close(control->epoll);
         close(control->fd);
         free(control);
         return NULL;

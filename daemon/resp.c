@@ -5,7 +5,6 @@
 #include "resp.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -278,10 +277,18 @@ static void put(struct resp_writer *writer, const char *data, size_t n)
 /* "<type><number>CRLF" */
 static void put_number(struct resp_writer *writer, char type, int64_t value)
 {
-        char text[32];
-        int n = snprintf(text, sizeof(text), "%c%" PRId64 "\r\n", type, value);
+        char text[32], *end = text + sizeof(text), *at = end;
+        uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
 
-        put(writer, text, (size_t)n);
+        *--at = '\n';
+        *--at = '\r';
+        do
+                *--at = (char)('0' + rest % 10);
+        while ((rest /= 10) > 0);
+        if (value < 0)
+                *--at = '-';
+        *--at = type;
+        put(writer, at, (size_t)(end - at));
 }
 
 void resp_simple(struct resp_writer *writer, const char *text)

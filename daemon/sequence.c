@@ -15,12 +15,18 @@
 /* Unless `reserve` says otherwise, ids of kind time are reserved so far ahead, milliseconds. */
 #define TIME_AHEAD_MSEC 10000
 
-struct sequence *registry_find(const struct registry *registry, const char *name)
+struct sequence *registry_find_bytes(const struct registry *registry, const char *name,
+                                     size_t length)
 {
         struct sequence *sequence;
 
-        HASH_FIND(by_name, registry->by_name, name, strlen(name), sequence);
+        HASH_FIND(by_name, registry->by_name, name, length, sequence);
         return sequence;
+}
+
+struct sequence *registry_find(const struct registry *registry, const char *name)
+{
+        return registry_find_bytes(registry, name, strlen(name));
 }
 
 int registry_add(struct registry *registry, const struct store_sequence *stored,

@@ -68,6 +68,10 @@ int registry_add(struct registry *registry, const struct store_sequence *stored,
 /* NULL when there is none. */
 struct sequence *registry_find(const struct registry *registry, const char *name);
 
+/* The same for a name that ends without a NUL, and may hold any byte. */
+struct sequence *registry_find_bytes(const struct registry *registry, const char *name,
+                                     size_t length);
+
 /* The sequence that `slot` serves now; NULL for a retired slot or none. */
 struct sequence *registry_at(const struct registry *registry, uint32_t slot);
 

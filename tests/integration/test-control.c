@@ -215,9 +215,10 @@ static void errors(struct instance *instance)
         expect_error(fd, "ERR", "did you mean INCR?");
         expect_error(fd, "ERR", "wrong number of arguments for 'INCR': it takes NAME");
         expect_error(fd, "ERR", "wrong number of arguments for 'INCR': it takes NAME");
-        tell(fd, "INCR nobody\r\nINCR \"a b\"\r\nGET nobody\r\n");
+        tell(fd, "INCR nobody\r\nINCR \"a b\"\r\nINCR \"orders\\x00\"\r\nGET nobody\r\n");
         expect_error(fd, "NOTFOUND", "no such sequence 'nobody'");
         expect_error(fd, "NOTFOUND", "no such sequence 'a b'");
+        expect_error(fd, "NOTFOUND", "no such sequence 'orders");
         expect(fd, "$-1");
         tell(fd, "INCRBY orders 0\r\nINCRBY orders -1\r\nINCRBY orders x\r\n"
                  "INCRBY orders 4294967296\r\nINCRBY orders 99999999999999999999\r\n"

@@ -59,6 +59,9 @@ static void test_add(void **state)
         assert_null(registry_find(registry, "borders"));
         assert_null(registry_find(registry, "order"));
         assert_null(registry_find(registry, ""));
+        assert_ptr_equal(registry_find_bytes(registry, "orders of 2026", 6), sequence);
+        assert_null(registry_find_bytes(registry, "orders\0x", 8));
+        assert_null(registry_find_bytes(registry, "orders", 5));
 
         assert_true(sequence->id == 1 && sequence->generation == 3);
         assert_true(sequence->lo == 50 && sequence->hi == 100 && !sequence->exact);
