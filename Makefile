@@ -138,8 +138,9 @@ INTEGRATION_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/test
 	$(patsubst %.cc,$(BUILD)/%,$(wildcard tests/integration/test-*.cc))
 HARNESS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/integration/harness*.c))
 # One driver of all subjects, and what it compares commands to.
-BENCH_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/empty.c,$(wildcard tests/bench/*.c)))
-BENCHES := $(BUILD)/tests/bench/bench $(BUILD)/tests/bench/empty
+BENCHES_ALONE := $(wildcard tests/bench/bench-*.c)
+BENCH_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/empty.c $(BENCHES_ALONE),$(wildcard tests/bench/*.c)))
+BENCHES := $(BUILD)/tests/bench/bench $(BUILD)/tests/bench/empty $(BENCHES_ALONE:%.c=$(BUILD)/%)
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/helpers/*.c))
 PRELOADS := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/preload/*.c))
 TEST_PROGRAMS := $(UNIT_TESTS) $(API_TESTS) $(INTEGRATION_TESTS)
@@ -258,6 +259,13 @@ $(BUILD)/tests/bench/bench: $(BENCH_OBJECTS) $(BUILD)/$(LIBRARY)
 $(BUILD)/tests/bench/empty: $(BUILD)/tests/bench/empty.o
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^
 
+# Those that measure by themselves.
+$(BUILD)/tests/bench/bench-%: $(BUILD)/tests/bench/bench-%.o $(BUILD)/$(LIBRARY)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $(filter %.o,$^) \
+		$(AGAINST_LIBRARY) -pthread $(BENCH_LIBS)
+
+$(BUILD)/tests/bench/bench-gapless: BENCH_LIBS = -lsqlite3
+
 # What tests put before libc in programs that are not theirs. Never instrumented.
 $(BUILD)/tests/preload/%.so: tests/preload/%.c
 	@mkdir -p $(@D)
@@ -310,14 +318,6 @@ $(BUILD)/tests/demo-draw: $(BUILD)/tests/demo-draw.o $(BUILD)/$(LIBRARY)
 
 bench: all $(BENCHES) ## measure, as ratios to the bare instruction of the same run
 	@SEQNUM_BUILD=$(BUILD) tests/bench/run.sh
-
-# What `make bench` compares with and draws with; run.sh starts servers of its own.
-#   gnuplot-nox jq         plots, tables
-#   redis-server redis-tools postgresql sqlite3 uuid-runtime util-linux (flock)    peers
-DEPS_BENCH := gnuplot-nox jq redis-server redis-tools postgresql sqlite3 uuid-runtime util-linux
-bench-deps: ## install the peers that make bench compares with; none is started (Debian)
-	$(SUDO) tests/bench/install-peers.sh $(DEPS_BENCH)
-.PHONY: bench-deps
 
 demo: all $(BUILD)/tests/demo-draw ## a private instance, drawn from by many, its daemon killed
 	@SEQNUM_BUILD=$(BUILD) tests/demo.sh

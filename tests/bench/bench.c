@@ -31,7 +31,7 @@
 #define CASES_MAX 256
 
 static const struct subject *const tables[] = {
-        draw_subjects, uuid_subjects, time_subjects, command_subjects, server_subjects,
+        draw_subjects,
 };
 
 struct bench_case {
@@ -98,20 +98,6 @@ static void subject_add(const struct subject *subject)
         }
         if (subject->latency && n_distributions < sizeof(distributions) / sizeof(*distributions))
                 distributions[n_distributions++].subject = subject;
-}
-
-/* Those whose ratio is taken lie side by side in time: by group, placement, processes. */
-static int compare_cases(const void *a, const void *b)
-{
-        const struct bench_case *x = a, *y = b;
-
-        if (strcmp(x->subject->group, y->subject->group) != 0)
-                return strcmp(x->subject->group, y->subject->group);
-        if (x->placement != y->placement)
-                return x->placement < y->placement ? -1 : 1;
-        if (x->processes != y->processes)
-                return x->processes < y->processes ? -1 : 1;
-        return x->subject < y->subject ? -1 : 1;
 }
 
 static void print_sample(const struct bench_case *c, unsigned round, double ns)
@@ -233,7 +219,6 @@ int main(int argc, char **argv)
                 (void)fprintf(stderr, "bench: nothing to measure\n");
                 return 1;
         }
-        qsort(cases, n_cases, sizeof(cases[0]), compare_cases);
         go_round(rounds, latencies);
         return latencies && print_latencies(latencies) < 0;
 }

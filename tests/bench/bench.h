@@ -104,7 +104,3 @@ const char *bench_setting(const char *name);
 
 /* Each ends with an entry without a name. */
 extern const struct subject draw_subjects[];
-extern const struct subject uuid_subjects[];
-extern const struct subject time_subjects[];
-extern const struct subject command_subjects[];
-extern const struct subject server_subjects[];

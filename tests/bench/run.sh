@@ -2,27 +2,16 @@
 # SPDX-License-Identifier: MIT
 #
 # `make bench`: one run, everything side by side. Starts a private instance that
-# reserves durably on the real disk, and private servers of the peers that are
-# installed (`make bench-deps`), on Unix sockets in a directory of its own; goes
-# round all of them (bench.c); makes the table, the JSON and the plots; stops all.
+# reserves durably on the real disk, goes round all subjects (bench.c), makes the
+# table, the JSON and the plots.
 #
 #   ROUNDS=21        samples of each case
-#   ONLY='time ids,command'    only these groups of subjects
-#   PEERS=no         no servers of others
+#   ONLY=draw,time   only these groups of subjects
 #   SEQNUM_BENCH_OUTPUT=build/bench    where the results go
 #
 # Ratios mean something, nanoseconds depend on the host.
 
 set -eu
-
-# uuidd and libuuid meet at a path that is compiled in: have one of our own there.
-if [ -z "${BENCH_OWN_MOUNTS+set}" ]; then
-        if unshare --mount --propagation private true 2>/dev/null; then
-                BENCH_OWN_MOUNTS=1 exec unshare --mount --propagation private "$0" "$@"
-        fi
-        export BENCH_OWN_MOUNTS=
-fi
-
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(cd "${SEQNUM_BUILD:-build}" && pwd)
 output=${SEQNUM_BENCH_OUTPUT:-$build/bench}
@@ -36,7 +25,6 @@ chmod 755 "$dir"
 export SEQNUM_SHM=/seqnumd-bench.$$
 export BENCH_BUILD=$build BENCH_DIR=$dir
 servers=()
-made=() # directories that were not there
 
 cleanup() {
         status=$?
@@ -45,10 +33,6 @@ cleanup() {
                 kill -TERM "$pid" 2>/dev/null || true
         done
         wait
-        for path in ${made[@]+"${made[@]}"}; do
-                umount "$path" 2>/dev/null || true
-                rmdir "$path" || true
-        done
         rm -rf "$dir" "/dev/shm$SEQNUM_SHM"
         exit $status
 }
@@ -86,13 +70,9 @@ start_seqnumd() {
 }
 
 start_seqnumd
-if [ "${PEERS:-yes}" = yes ]; then
-        # shellcheck source=tests/bench/peers.sh
-        . "$here/peers.sh"
-        start_peers
-fi
 
-"$build/tests/bench/bench" -r "$rounds" ${ONLY:+-g "$ONLY"} -l "$output/latency.tsv" >"$output/samples.tsv"
+# shellcheck disable=SC2086 # no group, no argument
+"$build/tests/bench/bench" -r "$rounds" ${ONLY:+-g $ONLY} -l "$output/latency.tsv" >"$output/samples.tsv"
 
 # What measures by itself (long runs, other servers) adds lines of the same
 # format, run after the rounds: tests/bench/alone-*.sh, with the environment above.
