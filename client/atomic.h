@@ -74,7 +74,10 @@ static inline void cell_thaw(_Atomic(uint64_t) *next, uint64_t index)
         atomic_store_explicit(next, index, memory_order_seq_cst);
 }
 
-/* Daemon, at a jump: next = max(next, index), against running claims. */
+/*
+ * Daemon, at a jump, and a client that finds `next` below the floor, which no jump
+ * leaves there: next = max(next, index), against running claims.
+ */
 static inline uint64_t cell_raise(_Atomic(uint64_t) *next, uint64_t index)
 {
         uint64_t seen = atomic_load_explicit(next, memory_order_relaxed);

@@ -87,6 +87,8 @@ struct cell *view_cell(const struct view *view)
 bool view_retired(const struct view *view)
 {
         return see_u32(&view->window->state) == WINDOW_RETIRED ||
+               /* whoever retires it closes it first, and may die between the two */
+               window_look(&view->window->floor) == WINDOW_CLOSED ||
                see_u32(&view->mapping->header->state) == SEGMENT_RETIRED;
 }
 
@@ -131,6 +133,19 @@ int view_renew(struct seqnum *seq, const struct view **view)
 }
 
 /* --- the slow path ----------------------------------------------------- */
+
+/*
+ * A claim given back late may have carried `next` back to below where a jump of
+ * the window landed. All claims down there are void: not to make them one by one,
+ * do as the daemon does at a jump.
+ */
+static void skip_void(const struct draw *draw)
+{
+        uint64_t floor = window_look(&draw->view->window->floor);
+
+        if (floor != WINDOW_CLOSED)
+                (void)cell_raise(&draw->view->cell->next, floor);
+}
 
 static void claim(struct draw *draw)
 {
@@ -245,6 +260,7 @@ static int step(struct draw *draw)
         if (!draw->claimed && at_its_end(draw))
                 return -EOVERFLOW;
         if (!draw->claimed && worth_claiming(draw, attended)) {
+                skip_void(draw);
                 claim(draw);
                 return clock_usec(CLOCK_MONOTONIC) > draw->deadline ? -ETIMEDOUT : 0;
         }

@@ -156,7 +156,11 @@ judge:
                 f = floor[o];
 #endif
                 if
-                :: k >= FROZEN_BIT || k < f -> /* void */
+                :: k < f && f < CLOSED -> /* void, and so are all below */
+                        c = 0;
+                        abandon();
+                        goto skip_void
+                :: k >= FROZEN_BIT || (k < f && f == CLOSED) -> /* void */
                         c = 0;
                         f = 0;
 #ifdef GIVE_BACK_VOID
@@ -187,6 +191,17 @@ end_waiting:
         :: atomic { abandon(); goto end_draw }              /* killed */
 #endif
         fi;
+
+skip_void:
+        atomic {
+#ifdef SKIP_BLINDLY
+                next[o] = f;
+#else
+                next[o] = MAX(next[o], f);
+#endif
+                f = 0;
+                goto end_draw
+        };
 
 #ifdef GIVE_BACK_VOID
 unclaim:

@@ -590,6 +590,55 @@ static void test_adopt_frozen(void **state)
         expect_range(seq, 4, 10);
 }
 
+/*
+ * Found by review: a claim given back late carries `next` to below where a jump
+ * landed, and the draws to come climbed to there one void claim after the other.
+ */
+static void test_back_below_a_jump(void **state)
+{
+        const uint64_t far = UINT64_C(1) << 40;
+        struct unit *unit = *state;
+        struct seqnum *seq;
+        struct sequence *sequence = plain(unit, &seq);
+
+        unit_grant(unit, sequence, 0, 10);
+        unit_expect(seq, 0);
+        unit_grant(unit, sequence, far, far + 10);
+        unit_expect(seq, (int64_t)far);
+        cell_thaw(&unit_cell(unit, sequence)->next, 5);
+        unit_expect(seq, (int64_t)far);
+        assert_true(unit_next(unit, sequence) == far + 1);
+}
+
+static uint64_t cpu_usec(void)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/*
+ * Found by review: a daemon that died between the two steps by which it retires a
+ * window left all who drew from it claiming, as fast as they could, until another came.
+ */
+static void test_half_retired(void **state)
+{
+        struct unit *unit = *state;
+        struct seqnum *seq;
+        struct sequence *sequence = plain(unit, &seq);
+        uint64_t before;
+
+        unit_grant(unit, sequence, 0, 10);
+        unit_expect(seq, 0);
+        window_publish(&unit_window(unit, sequence)->floor, WINDOW_CLOSED);
+        assert_int_equal(seqnum_set_timeout(unit->client, 300000), 0);
+        before = cpu_usec();
+        unit_refused(seq, -ETIMEDOUT);
+        assert_true(cpu_usec() - before < 150000);
+        assert_true(unit_next(unit, sequence) < 20);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -618,6 +667,8 @@ int main(void)
                 unit_case(test_next_is_believed),
                 unit_case(test_adopt_open),
                 unit_case(test_adopt_frozen),
+                unit_case(test_back_below_a_jump),
+                unit_case(test_half_retired),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
