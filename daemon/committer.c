@@ -62,8 +62,7 @@ static struct commit_job *queue_take(struct queue *queue)
 
 /* --- the worker -------------------------------------------------------- */
 
-/* Is an op to blame, rather than the disk? */
-static bool is_blame(int error)
+bool committer_blames_op(int error)
 {
         return error == -EEXIST || error == -ENOENT || error == -ESTALE || error == -EINVAL ||
                error == -EOVERFLOW;
@@ -129,7 +128,7 @@ static uint64_t commit_all(struct committer *committer, struct commit_job *jobs)
         }
         r = commit_together(committer, jobs);
         for (struct commit_job *job = jobs; job; job = job->next) {
-                if (is_blame(r)) {
+                if (committer_blames_op(r)) {
                         commit_alone(committer, job);
                         commits++;
                 } else {
@@ -164,7 +163,7 @@ static bool is_unsound(bool before, const struct commit_job *jobs)
         for (const struct commit_job *job = jobs; job; job = job->next)
                 if (job->error >= 0)
                         unsound = false;
-                else if (!is_blame(job->error))
+                else if (!committer_blames_op(job->error))
                         unsound = true;
         return unsound;
 }

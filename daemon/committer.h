@@ -67,4 +67,7 @@ uint64_t committer_busy_usec(struct committer *committer);
  */
 bool committer_sound(struct committer *committer);
 
+/* Is an op to blame for the error, rather than the disk? Then nothing was written. */
+bool committer_blames_op(int error);
+
 struct commit_counters committer_counters(struct committer *committer);

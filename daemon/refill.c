@@ -17,6 +17,7 @@
 
 #define RETRY_USEC    UINT64_C(250000)
 #define COMPLAIN_USEC UINT64_C(30000000) /* say again that it still fails */
+#define BAR_USEC      UINT64_C(30000000) /* ask nothing for a sequence that the store refuses */
 
 /* One commit under way, with all it needs until its end. */
 struct batch {
@@ -193,6 +194,8 @@ static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
 
         if (!registry_at(refill->registry, sequence->slot))
                 return false; /* it has no place in the segment at the moment */
+        if (now < sequence->barred)
+                return false;
         if (!window_next(refill->segment, sequence, &next)) {
                 refill->distrust(sequence, refill->userdata);
                 return false;
@@ -311,10 +314,33 @@ static void publish(struct refill *refill, struct sequence *sequence, const stru
                 refill_want(refill, sequence);
 }
 
+/*
+ * The store refuses a sequence that it has otherwise than we do: it is damaged, or
+ * somebody wrote to it. The others need not wait until that is mended.
+ */
+static bool bar_refused(const struct batch *batch, const struct commit_job *job, int error)
+{
+        bool barred = false;
+
+        for (size_t i = 0; i < batch->n && committer_blames_op(error); i++) {
+                struct sequence *sequence = batch->sequences[i];
+
+                if (!committer_blames_op(batch->ops[i].error))
+                        continue;
+                sequence->barred = clock_usec(CLOCK_MONOTONIC) + BAR_USEC;
+                log_event(EVENT_STORE_FAILING, LOG_ERR, sequence->name,
+                          "the store refuses to reserve numbers: %s; trying again in %d s",
+                          job->message, (int)(BAR_USEC / USEC_PER_SEC));
+                barred = true;
+        }
+        return barred;
+}
+
 static void batch_done(struct commit_job *job, int error)
 {
         struct batch *batch = job->userdata;
         struct refill *refill = batch->refill;
+        bool barred = bar_refused(batch, job, error);
 
         for (size_t i = 0; i < batch->n; i++) {
                 batch->sequences[i]->reserving = false;
@@ -323,7 +349,9 @@ static void batch_done(struct commit_job *job, int error)
                 else
                         publish(refill, batch->sequences[i], &batch->ops[i]);
         }
-        if (error < 0) {
+        if (barred) {
+                refill_run(refill); /* without those, which have no other plan now */
+        } else if (error < 0) {
                 complain(refill, job, error);
                 retry_later(refill);
         } else {

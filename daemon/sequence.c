@@ -152,6 +152,7 @@ void sequence_redefine(struct sequence *sequence, const struct sequence_params *
         sequence->size = params->kind == SEQUENCE_TIME ? sequence_time_ahead(params) : 0;
         sequence->refilled_usec = 0;
         sequence->demand = 0;
+        sequence->barred = 0;
         sequence->refilled_next = position;
 }
 

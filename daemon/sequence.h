@@ -43,6 +43,7 @@ struct sequence {
         uint64_t demand;        /* somebody who has claimed nothing waits for this ceiling */
         uint64_t refilled_usec; /* CLOCK_MONOTONIC of the last refill, 0: never */
         uint64_t refilled_next; /* `next` as it was then */
+        uint64_t barred;        /* CLOCK_MONOTONIC until which nothing is asked of the store */
 };
 
 struct registry {

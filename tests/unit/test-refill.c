@@ -19,6 +19,7 @@ struct fake_store {
         struct store store;
         pthread_mutex_t lock;
         int error;                                 /* what the next commits fail with */
+        uint64_t refused;                          /* id of the sequence for which it is refused */
         uint64_t gap;                              /* leave so much out at the next reservation */
         uint64_t hi[OPS_MAX + 1], lo[OPS_MAX + 1]; /* by id */
         unsigned commits, failures;
@@ -59,6 +60,11 @@ static int fake_commit(struct store *store, struct store_op *ops, size_t n_ops)
 
         pthread_mutex_lock(&fake->lock);
         r = fake->error;
+        for (size_t i = 0; i < n_ops; i++) {
+                ops[i].error = ops[i].id == fake->refused ? -ESTALE : 0;
+                if (r == 0)
+                        r = ops[i].error;
+        }
         fake->commits++;
         fake->failures += r < 0;
         fake->last_ops = n_ops;
@@ -434,6 +440,38 @@ static void test_failure(void **state)
         unit_expect(seq, 10);
 }
 
+/*
+ * Found by review: a sequence that the store refuses (its row was damaged, say)
+ * failed the commit for all that were in it, again and again, for ever.
+ */
+static void test_one_refused(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *damaged = sequence_new(fixture, "damaged", 10);
+        struct sequence *orders = sequence_new(fixture, "orders", 10);
+        struct seqnum *broken = unit_open(fixture->unit, "damaged");
+        struct seqnum *seq = unit_open(fixture->unit, "orders");
+
+        fixture->fake.refused = damaged->id;
+        ask(broken);
+        ask(seq);
+        answer(fixture);
+        assert_true(orders->ceiling == 10 && damaged->ceiling == 0);
+        assert_int_equal(commits(fixture), 2);
+        unit_expect(seq, 0);
+        ask(broken);
+        answer(fixture); /* not again for a while */
+        assert_int_equal(commits(fixture), 2);
+        assert_true(committer_sound(fixture->committer));
+
+        fixture->fake.refused = 0;
+        damaged->barred = 0; /* the while is over */
+        ask(broken);
+        answer(fixture);
+        assert_true(damaged->ceiling == 10);
+        unit_expect(broken, 0);
+}
+
 static void ignore_done(struct commit_job *job, int error)
 {
         (void)error;
@@ -750,6 +788,7 @@ int main(void)
                 refill_test(test_jump),
                 refill_test(test_commit_first),
                 refill_test(test_failure),
+                refill_test(test_one_refused),
                 refill_test(test_distrust),
                 refill_test(test_marks_of_nobody),
                 refill_test(test_store_behind),
