@@ -188,7 +188,9 @@ static int show_created(struct service *service, struct change *change)
         r = registry_add(&service->registry, &stored, &change->sequence);
         if (r < 0) {
                 log_about(LOG_CRIT, change->name,
-                          "is stored, but there is no memory to serve it; restart seqnumd");
+                          "is stored, but there is no memory to serve it at the moment");
+                service->unlisted = true;
+                service_try_again(service);
                 return 0; /* a fresh segment would not help */
         }
         return service_place(service, service->segment, change->sequence, change->position);

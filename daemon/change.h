@@ -67,7 +67,7 @@ size_t change_ops(struct change *change, struct store_op *ops);
 
 /*
  * The store has it: show it to the clients. 0, or a negative errno when the
- * segment has no room, which service_make_room() mends.
+ * segment has no room, which service_replace_segment() mends.
  */
 int change_show(struct service *service, struct change *change);
 

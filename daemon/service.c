@@ -132,7 +132,7 @@ int service_publish(struct service *service, struct segment *segment)
         service_note_templates(service, segment);
         r = segment_publish(segment, &message);
 
-        if (r < 0 && !service->nameless)
+        if (r < 0 && !service->unsettled)
                 log_error("%s", message ? message : strerror(-r));
         free(message);
         return r;
@@ -337,6 +337,8 @@ static int add_sources(struct service *service)
                 r = sd_event_add_signal(service->event, NULL, SIGINT, NULL, NULL);
         if (r >= 0)
                 r = sd_event_add_signal(service->event, NULL, SIGHUP, on_hangup, service);
+        if (r >= 0)
+                r = service_expect_again(service);
         return r;
 }
 
@@ -493,11 +495,9 @@ struct service *service_free(struct service *service)
                 stop(service);
         if (service->committer)
                 committer_drain(service->committer); /* creations free themselves */
-        sd_event_source_disable_unref(service->name);
+        service_unwatch_segment(service);
         sd_event_source_disable_unref(service->again);
-        sd_event_source_disable_unref(service->bell);
         sd_event_source_disable_unref(service->commits);
-        doorbell_free(service->doorbell);
         if (service->turns_fd >= 0)
                 close(service->turns_fd);
         if (service->passed.socket >= 0)

@@ -46,7 +46,9 @@ struct service {
         uint32_t n_said;           /* sequences, as the manager was told */
         uint64_t said_usec;        /* when, CLOCK_MONOTONIC */
         bool serving;              /* the segment is published, the loop may run */
-        bool nameless;             /* its name is taken by an object that is not ours */
+        uint64_t again_usec;       /* how long service_try_again() has waited last, 0: not yet */
+        bool unlisted;             /* the store has sequences that there was no memory for */
+        bool unsettled;            /* something could not be done, was said, and is tried again */
 };
 
 /*
@@ -104,11 +106,29 @@ int service_get_segment(struct service *service);
  */
 int service_replace_segment(struct service *service, const char *reason);
 
-/* Listen to the segment's doorbell and watch over its name. */
-int service_watch_segment(struct service *service);
+/* Give those a slot that have none, until one cannot get it. 0 or a negative errno. */
+int service_place_rest(struct service *service);
 
 /* Give a sequence a fresh slot: its cell holds what nobody could have claimed. */
 void service_distrust(struct sequence *sequence, void *userdata);
+
+/* --- watch.c: looking after the segment ----------------------------------- */
+
+/* Listen to the segment's doorbell and watch over its name. 0 or a negative errno. */
+int service_watch_segment(struct service *service);
+
+/* The segment is about to go. */
+void service_unwatch_segment(struct service *service);
+
+/* At the start, so that later it takes no memory: 0 or a negative errno. */
+int service_expect_again(struct service *service);
+
+/*
+ * Something has failed that is to be done all the same: put the segment's name in
+ * place, listen to its doorbell, serve what the store has and give each sequence
+ * a slot. Look after it in a while, and until it is done.
+ */
+void service_try_again(struct service *service);
 
 /* --- recover.c: what the store lost -------------------------------------- */
 

@@ -14,8 +14,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,8 +24,6 @@
 #include "log.h"
 #include "service.h"
 #include "window.h"
-
-#define AGAIN_USEC UINT64_C(1000000)
 
 /* --- a fresh segment --------------------------------------------------- */
 
@@ -44,11 +40,11 @@ static int place_all(struct service *service, struct segment *segment)
         registry_clear_slots(&service->registry);
         registry_each (&service->registry, sequence) {
                 r = service_place(service, segment, sequence, safe_position(sequence));
-                if (r < 0) {
+                if (r < 0 && !service->unsettled)
                         log_about(LOG_ERR, sequence->name, "no room in segment %s: %s",
                                   segment->shm, strerror(-r));
+                if (r < 0)
                         return r;
-                }
         }
         publish_u32(&segment->header->n_sequences, service->registry.n_sequences);
         return 0;
@@ -64,7 +60,7 @@ static int make_segment(struct service *service, struct segment **ret)
                 setup.segment_id = service->segment->header->segment_id;
         setup.segment_id++; /* they are numbered in the order of their making */
         r = segment_create(ret, &setup, &message);
-        if (r < 0)
+        if (r < 0 && !service->unsettled)
                 log_error("%s", message ? message : strerror(-r));
         free(message);
         return r;
@@ -322,7 +318,7 @@ static int free_name(struct service *service)
         r = segment_take_over(&other, &setup, &message);
         if (r == 0)
                 (void)shm_unlink(setup.shm); /* a copy of ours, or an older one: not looked after */
-        else if (r != -ENXIO && r != -ESTALE && !service->nameless)
+        else if (r != -ENXIO && r != -ESTALE && !service->unsettled)
                 log_error("cannot put a fresh segment in place: %s",
                           message ? message : strerror(-r));
         free(message);
@@ -337,20 +333,34 @@ static void hand_over_all(struct segment *segment)
         segment_retire(segment);
 }
 
-static int on_again(sd_event_source *source, uint64_t usec, void *userdata);
+/*
+ * Back to the old slots, as a new daemon would: they are closed, not gone. One that
+ * finds no slot gets its own later; it is not to keep the others from theirs.
+ */
+static void adopt_back(struct service *service)
+{
+        int r;
 
-/* Look after the segment's name in a while. */
-static int try_again(struct service *service)
+        registry_clear_slots(&service->registry);
+        registry_each (&service->registry, sequence) {
+                r = adopt_sequence(service, sequence);
+                if (r < 0 && !service->unsettled)
+                        log_about(LOG_ERR, sequence->name, "has no place in segment %s: %s",
+                                  service->segment->shm, strerror(-r));
+        }
+}
+
+int service_place_rest(struct service *service)
 {
         int r = 0;
 
-        if (!service->again)
-                r = sd_event_add_time_relative(service->event, &service->again, CLOCK_MONOTONIC, 0,
-                                               0, on_again, service);
-        if (r >= 0)
-                r = sd_event_source_set_time_relative(service->again, AGAIN_USEC);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(service->again, SD_EVENT_ONESHOT);
+        registry_each (&service->registry, sequence)
+                if (!registry_at(&service->registry, sequence->slot)) {
+                        r = adopt_sequence(service, sequence);
+                        if (r < 0)
+                                break;
+                }
+        publish_u32(&service->segment->header->n_sequences, service->registry.n_sequences);
         return r;
 }
 
@@ -371,23 +381,21 @@ static int replace(struct service *service, const char *reason)
         if (r >= 0)
                 r = service_publish(service, fresh);
         if (r < 0) {
-                /* Back to the old slots, as a new daemon would: they are closed, not gone. */
                 segment_free(fresh);
-                registry_clear_slots(&service->registry);
-                (void)adopt_all(service);
+                adopt_back(service);
                 return r;
         }
         service->segment = service->refill.segment = fresh;
-        service->doorbell = doorbell_free(service->doorbell);
+        service_unwatch_segment(service);
         hand_over_all(old);
         segment_free(old);
         manager_keep_segment(fresh->map.fd);
         log_event(EVENT_SEGMENT_REPLACED, LOG_NOTICE, NULL, "made segment %s anew: %s", fresh->shm,
                   reason);
-        r = service_watch_segment(service);
-        if (r >= 0 && !segment_named(fresh))
-                r = try_again(service); /* removed before it was watched */
-        return r;
+        /* It is in use now, whatever becomes of this; and its name may be gone already. */
+        if (service_watch_segment(service) < 0 || !segment_named(fresh))
+                service_try_again(service);
+        return 0;
 }
 
 int service_replace_segment(struct service *service, const char *reason)
@@ -397,72 +405,11 @@ int service_replace_segment(struct service *service, const char *reason)
 
         refill_pause(&service->refill);
         r = replace(service, reason);
+        if (r < 0)
+                service_try_again(service);
         if (!paused)
                 refill_resume(&service->refill);
         return r;
-}
-
-/* --- watching ---------------------------------------------------------- */
-
-static int on_bell(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-        struct service *service = userdata;
-
-        (void)source;
-        (void)fd;
-        (void)revents;
-        doorbell_answer(service->doorbell);
-        refill_answer(&service->refill);
-        return 0;
-}
-
-/* The name went away or leads elsewhere: put a segment under it again. */
-static void restore_name(struct service *service)
-{
-        if (segment_named(service->segment))
-                return;
-        if (service_replace_segment(service, "its name was removed") >= 0) {
-                service->nameless = false;
-                return;
-        }
-        service->nameless = true; /* said once, tried until it works */
-        (void)try_again(service);
-}
-
-static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
-{
-        (void)source;
-        (void)usec;
-        restore_name(userdata);
-        return 0;
-}
-
-static int on_name(sd_event_source *source, const struct inotify_event *event, void *userdata)
-{
-        (void)source;
-        (void)event;
-        restore_name(userdata);
-        return 0;
-}
-
-int service_watch_segment(struct service *service)
-{
-        int r;
-
-        service->bell = sd_event_source_disable_unref(service->bell);
-        service->name = sd_event_source_disable_unref(service->name);
-        r = doorbell_new(&service->doorbell, service->segment->map.shared);
-        if (r >= 0)
-                r = sd_event_add_io(service->event, &service->bell, doorbell_fd(service->doorbell),
-                                    EPOLLIN, on_bell, service);
-        /* Removing a name changes the link count, which is an attribute. */
-        if (r >= 0)
-                r = sd_event_add_inotify_fd(service->event, &service->name,
-                                            service->segment->map.fd, IN_ATTRIB | IN_MOVE_SELF,
-                                            on_name, service);
-        if (r < 0)
-                log_error("cannot watch segment %s: %s", service->segment->shm, strerror(-r));
-        return r < 0 ? r : 0;
 }
 
 /* --- distrust ---------------------------------------------------------- */
