@@ -55,11 +55,12 @@ DEPS_BUILD := gcc libc6-dev make pkg-config libsystemd-dev libinih-dev libsqlite
 #   spin                   the model of the draw protocol
 #   procps util-linux      what test scripts call
 #   systemd                the units, under the real one
+#   e2fsprogs              mkfs.ext4, of the disk that loses its power
 #   jq strace              to look at what is printed, and at system calls
 #   prometheus             promtool, which checks what `seqnum metrics` prints
 #   clang clang-tidy clang-format cppcheck shellcheck mandoc    make lint
 #   redis-tools libhiredis-dev python3-redis    Redis' clients, to speak to the control socket
-DEPS_CHECK := libcmocka-dev g++ spin procps util-linux systemd jq strace prometheus redis-tools \
+DEPS_CHECK := libcmocka-dev g++ spin procps util-linux systemd e2fsprogs jq strace prometheus redis-tools \
 	libhiredis-dev python3-redis
 #   build-essential debhelper fakeroot lintian    make deb
 DEPS_DEB := build-essential dpkg-dev debhelper fakeroot lintian
@@ -292,7 +293,7 @@ check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some,
 # What does harm on purpose, in amounts that grow with SCALE: `make check` is SCALE=1.
 # The order is that of the page 'Guarantees' in the README.
 TORTURE_TESTS := $(addprefix $(BUILD)/tests/integration/,test-crash test-reboot test-stop \
-	test-gapless test-time)
+	test-gapless test-time test-power)
 SCALE ?= 20
 
 torture: check-programs ## the long form of what does harm, hours; SCALE=20, TESTS=pattern
