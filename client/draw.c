@@ -48,6 +48,12 @@ static uint64_t add_saturating(uint64_t a, uint64_t b)
         return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
+static void post(struct segment_shared *shared)
+{
+        count_up(&shared->rings);
+        (void)sem_post(&shared->doorbell);
+}
+
 void view_ring(const struct view *view)
 {
         struct segment_shared *shared = view->mapping->shared;
@@ -60,8 +66,7 @@ void view_ring(const struct view *view)
         /* A post not yet taken comes after our marks: the daemon will see them. */
         if (sem_getvalue(&shared->doorbell, &pending) == 0 && pending > 0)
                 return;
-        count_up(&shared->rings);
-        (void)sem_post(&shared->doorbell);
+        post(shared);
 }
 
 enum verdict view_judge(const struct view *view, uint64_t index, uint64_t count)
@@ -117,6 +122,13 @@ int view_sleep(const struct view *view, uint32_t wake, uint64_t most, uint64_t d
                 count_up(&view_cell(view)->waits);
         }
         futex_wait(&view->window->wake, wake, left < most ? left : most);
+        /*
+         * A slice has passed and nothing was done. A post may be pending of which
+         * nobody knows: it is counted first, then the daemon is woken, and who
+         * posted may have been killed in between. So post, whatever is pending.
+         */
+        if (most == WAIT_SLICE_USEC && wake_look(&view->window->wake) == wake)
+                post(view->mapping->shared);
         return 0;
 }
 

@@ -39,7 +39,10 @@ struct cell *view_cell(const struct view *view);
 /* Must the name be looked up again before anything can be drawn? */
 bool view_retired(const struct view *view);
 
-/* Ask the daemon for more: mark the slot, then post the doorbell. */
+/*
+ * Ask the daemon for more: mark the slot, then post the doorbell, unless a post is
+ * pending. That one may be lost: whoever waits must view_sleep(), which sees to it.
+ */
 void view_ring(const struct view *view);
 
 /* Can this handle draw from this view? 0; -ECHILD, -EACCES. */
@@ -51,7 +54,9 @@ uint64_t draw_deadline(const struct seqnum *seq);
 /*
  * Sleep until the window's wake word is no longer `wake`, for at most `most`
  * usec or what is left of the time. 0, or -ETIMEDOUT when none is left. The
- * first sleep of a draw, by *waited, is counted in the cell.
+ * first sleep of a draw, by *waited, is counted in the cell. With `most` of
+ * WAIT_SLICE_USEC it is the daemon that is waited for: it is called again if it
+ * has done nothing.
  */
 int view_sleep(const struct view *view, uint32_t wake, uint64_t most, uint64_t deadline,
                bool *waited);

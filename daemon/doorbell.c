@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 /*
- * More posts than this waiting are no callers (each posts only when none is
- * waiting) but somebody posting for its own sake: drop them all at once.
+ * More posts than this waiting are no callers (each posts when none is waiting,
+ * or when it has waited for a while) but somebody posting for its own sake, or
+ * callers of a daemon that was stopped for long: drop them all at once.
  */
 #define POSTS_BELIEVED 65536
 
