@@ -32,7 +32,7 @@
 struct call {
         struct seqnum *seq;
         struct transaction *transaction;
-        uint64_t deadline; /* CLOCK_MONOTONIC, usec */
+        uint64_t deadline; /* CLOCK_MONOTONIC, usec; 0: nothing had to be waited for yet */
         bool waited;       /* counted among those that had to wait */
 };
 
@@ -41,8 +41,15 @@ static struct call call_begin(struct seqnum *seq)
         return (struct call){
                 .seq = seq,
                 .transaction = &seq->transaction,
-                .deadline = draw_deadline(seq),
         };
+}
+
+/* Most calls wait for nothing, and would look at the clock in vain. */
+static uint64_t deadline_of(struct call *call)
+{
+        if (call->deadline == 0)
+                call->deadline = draw_deadline(call->seq);
+        return call->deadline;
 }
 
 static int leave(struct transaction *transaction, enum transaction_phase phase, int result)
@@ -53,7 +60,7 @@ static int leave(struct transaction *transaction, enum transaction_phase phase, 
 
 static int sleep_a_slice(struct call *call, const struct view *view, uint32_t wake)
 {
-        return view_sleep(view, wake, WAIT_SLICE_USEC, call->deadline, &call->waited);
+        return view_sleep(view, wake, WAIT_SLICE_USEC, deadline_of(call), &call->waited);
 }
 
 /* Does no daemon look after the slot now, nor will one later? */
@@ -160,8 +167,8 @@ static bool take(const struct call *call, const struct view *view, struct turn_w
 
 static int wait_for_turn(struct call *call, const struct view **view)
 {
-        uint64_t now = clock_usec(CLOCK_MONOTONIC);
-        uint64_t left = call->deadline > now ? call->deadline - now : 0;
+        uint64_t deadline = deadline_of(call), now = clock_usec(CLOCK_MONOTONIC);
+        uint64_t left = deadline > now ? deadline - now : 0;
         struct cell *cell = view_cell(*view);
 
         if (left == 0)
@@ -443,7 +450,7 @@ static int draw(struct call *call, const struct view **view, uint64_t count)
                         r = confirm(call);
                 if (r != -ESTALE)
                         return r;
-                if (clock_usec(CLOCK_MONOTONIC) > call->deadline)
+                if (clock_usec(CLOCK_MONOTONIC) > deadline_of(call))
                         return -ETIMEDOUT;
                 *view = see_pointer(&call->seq->view);
         }

@@ -13,7 +13,9 @@
  * never a reason to start from 1. SQLite keeps no checksums, so every row has
  * one: a flipped bit in a position is noticed rather than believed.
  *
- * A row is changed by reading it, checking it, and writing it back whole.
+ * A row is changed by reading it, checking it, and writing it back: whole, or, when
+ * only its position moved, that alone. SQLite would put a name that is written into
+ * its index anew, which is another page in the log of every commit.
  */
 
 #include <errno.h>
@@ -90,6 +92,7 @@ enum statement {
         FETCH,
         INSERT,
         UPDATE,
+        MOVE,
         DELETE,
         SEGMENT,
         N_STATEMENTS
@@ -114,6 +117,7 @@ static const char *const statements[N_STATEMENTS] = {
                 "increment = ?6, min = ?7, max = ?8, cycle = ?9, reserve = ?10, origin = ?11, "
                 "lo = ?12, hi = ?13, exact = ?14, checksum = ?15, hold_limit = ?16, epoch = ?17, "
                 "node = ?18, node_bits = ?19, serial_bits = ?20 WHERE id = ?1",
+        [MOVE] = "UPDATE sequence SET lo = ?2, hi = ?3, exact = ?4, checksum = ?5 WHERE id = ?1",
         [DELETE] = "DELETE FROM sequence WHERE id = ?1",
         [SEGMENT] = "INSERT OR REPLACE INTO meta VALUES ('segment', ?1)",
 };
@@ -390,6 +394,18 @@ static int row_write(struct store_sqlite *s, const struct store_sequence *q)
         return run(s, UPDATE, "write");
 }
 
+static int row_move(struct store_sqlite *s, const struct store_sequence *q)
+{
+        sqlite3_stmt *statement = s->prepared[MOVE];
+
+        sqlite3_bind_int64(statement, 1, (int64_t)q->id);
+        sqlite3_bind_int64(statement, 2, (int64_t)q->lo);
+        sqlite3_bind_int64(statement, 3, (int64_t)q->hi);
+        sqlite3_bind_int64(statement, 4, q->exact);
+        sqlite3_bind_int64(statement, 5, row_checksum(q));
+        return run(s, MOVE, "write");
+}
+
 /* --- operations -------------------------------------------------------- */
 
 static int create(struct store_sqlite *s, struct store_op *op)
@@ -477,6 +493,7 @@ static int tune(struct store_sqlite *s, const struct store_op *op, struct store_
 /* An op that changes a row which must be there. */
 static int change(struct store_sqlite *s, struct store_op *op)
 {
+        bool moves = op->type == STORE_RESERVE || op->type == STORE_SAVE;
         struct store_sequence *q;
         struct row row = {0};
         int r;
@@ -485,8 +502,7 @@ static int change(struct store_sqlite *s, struct store_op *op)
         if (r < 0)
                 return r;
         q = &row.sequence;
-        if ((op->type == STORE_RESERVE || op->type == STORE_SAVE) &&
-            op->generation != q->generation)
+        if (moves && op->generation != q->generation)
                 return say(s, -ESTALE,
                            "sequence %s: generation %" PRIu64 " is past, it is now %" PRIu64,
                            q->name, op->generation, q->generation);
@@ -498,7 +514,9 @@ static int change(struct store_sqlite *s, struct store_op *op)
                 r = replace(s, op, q);
         else
                 r = tune(s, op, q);
-        return r < 0 ? r : row_write(s, q);
+        if (r < 0)
+                return r;
+        return moves ? row_move(s, q) : row_write(s, q);
 }
 
 static int drop(struct store_sqlite *s, const struct store_op *op)
