@@ -6,20 +6,22 @@
 
 #define SECOND_USEC UINT64_C(1000000)
 #define RECENT_USEC (10 * SECOND_USEC)
-#define GROWTH      16 /* at most so much larger from one refill to the next */
+#define GROWTH      16                 /* at most so much larger from one refill to the next */
+#define COMMIT_USEC (60 * SECOND_USEC) /* for no longer a commit is provided */
 
-static uint64_t per_second(uint64_t consumed, uint64_t elapsed_usec)
+/* How many are drawn while a window should last. */
+static uint64_t wanted(const struct pace_sample *sample)
 {
-        if (elapsed_usec == 0)
-                elapsed_usec = 1;
-        if (consumed > PACE_SIZE_MAX)
-                consumed = PACE_SIZE_MAX;
-        return consumed * SECOND_USEC / elapsed_usec; /* at most 2^32 * 10^6 */
+        uint64_t elapsed_usec = sample->elapsed_usec ? sample->elapsed_usec : 1;
+        uint64_t consumed = sample->consumed < PACE_SIZE_MAX ? sample->consumed : PACE_SIZE_MAX;
+        uint64_t commit = sample->commit_usec < COMMIT_USEC ? sample->commit_usec : COMMIT_USEC;
+
+        return consumed * (SECOND_USEC + 4 * commit) / elapsed_usec; /* at most 2^32 * 2^28 */
 }
 
 uint64_t pace_size(const struct pace_sample *sample)
 {
-        uint64_t target = per_second(sample->consumed, sample->elapsed_usec);
+        uint64_t target = wanted(sample);
         uint64_t most = sample->size * GROWTH;
         uint64_t least = sample->size - sample->size / 4;
 

@@ -15,26 +15,68 @@
 #include "pace.h"
 #include "window.h"
 
-#define RETRY_USEC    UINT64_C(250000)
-#define COMPLAIN_USEC UINT64_C(30000000) /* say again that it still fails */
-#define BAR_USEC      UINT64_C(30000000) /* ask nothing for a sequence that the store refuses */
+#define RETRY_USEC           UINT64_C(250000)
+#define COMPLAIN_USEC        UINT64_C(30000000) /* say again that it still fails */
+#define BAR_USEC             UINT64_C(30000000) /* ask nothing for a sequence that the store refuses */
+#define GATHER_ACCURACY_USEC UINT64_C(1000)
+
+/*
+ * With so many left a window outlasts a commit even at the speed of the machine,
+ * if that begins at once. There are never many such: each is good for a second.
+ */
+#define LARGE UINT64_C(32768)
 
 /* One commit under way, with all it needs until its end. */
 struct batch {
         struct commit_job job;
         struct refill *refill;
+        uint64_t begun; /* CLOCK_MONOTONIC usec */
         size_t n;
         struct sequence **sequences;
         struct store_op ops[];
 };
 
-/* --- who wants --------------------------------------------------------- */
+/* --- who wants, and how soon -------------------------------------------- */
+
+/* Would a counter at its present rate be exhausted before a gathered commit is made? */
+static bool runs_out(const struct refill *refill, const struct sequence *sequence, uint64_t next)
+{
+        uint64_t last = sequence->refilled_next, left = sequence->ceiling - next;
+        uint64_t soon = 4 * REFILL_GATHER_USEC + 2 * refill->commit_usec;
+        uint64_t elapsed = clock_usec(CLOCK_MONOTONIC) - sequence->refilled_usec;
+
+        if (left >= LARGE)
+                return true;
+        return next > last && elapsed / (next - last) < soon / left;
+}
+
+/* Does somebody wait, or will somebody before the others have gathered? */
+static bool presses(const struct refill *refill, const struct sequence *sequence)
+{
+        const struct sequence_params *params = &sequence->params;
+        uint64_t next;
+
+        if (params->kind == SEQUENCE_GAPLESS || sequence->frozen ||
+            sequence->ceiling > sequence->hi || sequence->demand > sequence->ceiling)
+                return true;
+        if (!registry_at(refill->registry, sequence->slot) ||
+            !window_next(refill->segment, sequence, &next) || next >= sequence->ceiling)
+                return true;
+        if (params->kind == SEQUENCE_TIME) {
+                uint64_t now = sequence_time_index(params, clock_usec(CLOCK_REALTIME) / 1000);
+
+                return (next > now ? next : now) + sequence->size / 4 >= sequence->ceiling;
+        }
+        return runs_out(refill, sequence, next);
+}
 
 void refill_want(struct refill *refill, struct sequence *sequence)
 {
         struct sequence **wanting;
         size_t size;
 
+        if (!refill->urgent)
+                refill->urgent = presses(refill, sequence);
         if (sequence->wanted)
                 return;
         if (refill->n_wanting == refill->size_wanting) {
@@ -96,13 +138,15 @@ void refill_answer(struct refill *refill)
 
 /* --- how much ---------------------------------------------------------- */
 
-static uint64_t size_to_keep(struct sequence *sequence, uint64_t next, uint64_t now)
+static uint64_t size_to_keep(struct sequence *sequence, uint64_t next, uint64_t now,
+                             uint64_t commit_usec)
 {
         uint64_t last = sequence->refilled_next;
         struct pace_sample sample = {
                 .size = sequence->size,
                 .elapsed_usec = now - sequence->refilled_usec,
                 .consumed = next > last ? next - last : 0,
+                .commit_usec = commit_usec,
                 .exhausted = next >= sequence->ceiling,
         };
 
@@ -224,7 +268,7 @@ static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
         if (sequence->params.kind == SEQUENCE_TIME) {
                 end = time_to_keep(sequence, next);
         } else {
-                sequence->size = size_to_keep(sequence, next, now);
+                sequence->size = size_to_keep(sequence, next, now, refill->commit_usec);
                 end = next + sequence->size;
         }
         if (end < sequence->demand)
@@ -336,12 +380,22 @@ static bool bar_refused(const struct batch *batch, const struct commit_job *job,
         return barred;
 }
 
+/* The longest of late: what is to be provided for is the slow commit, not the usual one. */
+static void note_time(struct refill *refill, uint64_t usec)
+{
+        refill->commit_usec -= refill->commit_usec / 16;
+        if (usec > refill->commit_usec)
+                refill->commit_usec = usec;
+}
+
 static void batch_done(struct commit_job *job, int error)
 {
         struct batch *batch = job->userdata;
         struct refill *refill = batch->refill;
         bool barred = bar_refused(batch, job, error);
 
+        if (error >= 0)
+                note_time(refill, clock_usec(CLOCK_MONOTONIC) - batch->begun);
         for (size_t i = 0; i < batch->n; i++) {
                 batch->sequences[i]->reserving = false;
                 if (error < 0)
@@ -389,8 +443,10 @@ static void gather(struct refill *refill, struct batch *batch)
         uint64_t now = clock_usec(CLOCK_MONOTONIC);
         struct sequence *sequence;
 
+        batch->begun = now;
         refill->wanting = NULL;
         refill->n_wanting = refill->size_wanting = 0;
+        refill->urgent = false;
         refill->paused = true;
         for (size_t i = 0; i < n; i++) {
                 sequence = wanting[i];
@@ -408,12 +464,26 @@ static void gather(struct refill *refill, struct batch *batch)
         free(wanting);
 }
 
+/* Nobody is in a hurry: wait for others, for which the timer makes an end. */
+static void gather_more(struct refill *refill)
+{
+        if (refill->gathering)
+                return;
+        refill->gathering = true;
+        (void)sd_event_source_set_time_relative(refill->gather, REFILL_GATHER_USEC);
+        (void)sd_event_source_set_enabled(refill->gather, SD_EVENT_ONESHOT);
+}
+
 void refill_run(struct refill *refill)
 {
         struct batch *batch;
 
         if (refill->n_wanting == 0 || refill->retrying || refill->paused)
                 return;
+        if (!refill->urgent) {
+                gather_more(refill);
+                return;
+        }
         batch = batch_new(refill, refill->n_wanting);
         if (!batch) {
                 retry_later(refill);
@@ -438,10 +508,27 @@ void refill_pause(struct refill *refill)
         committer_drain(refill->committer);
 }
 
+static void run_now(struct refill *refill)
+{
+        refill->urgent = true;
+        refill_run(refill);
+}
+
 void refill_resume(struct refill *refill)
 {
         refill->paused = false;
-        refill_run(refill);
+        run_now(refill);
+}
+
+static int on_gathered(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct refill *refill = userdata;
+
+        (void)source;
+        (void)usec;
+        refill->gathering = false;
+        run_now(refill);
+        return 0;
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
@@ -451,7 +538,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
         (void)source;
         (void)usec;
         refill->retrying = false;
-        refill_run(refill);
+        run_now(refill);
         return 0;
 }
 
@@ -467,14 +554,20 @@ int refill_init(struct refill *refill, sd_event *event, struct registry *registr
         };
         r = sd_event_add_time_relative(event, &refill->retry, CLOCK_MONOTONIC, 0, 0, on_retry,
                                        refill);
-        if (r < 0)
-                return r;
-        return sd_event_source_set_enabled(refill->retry, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(refill->retry, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sd_event_add_time_relative(event, &refill->gather, CLOCK_MONOTONIC, 0,
+                                               GATHER_ACCURACY_USEC, on_gathered, refill);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(refill->gather, SD_EVENT_OFF);
+        return r;
 }
 
 void refill_clear(struct refill *refill)
 {
         sd_event_source_unref(refill->retry);
+        sd_event_source_unref(refill->gather);
         free(refill->wanting);
         *refill = (struct refill){0};
 }

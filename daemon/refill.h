@@ -5,7 +5,10 @@
  * Refilling windows: from a ring of the doorbell to a higher ceiling.
  *
  * All sequences that asked since the last look go into one commit; while it is
- * under way others gather for the next. What the store did not confirm is not
+ * under way others gather for the next. Those of which nobody will wait soon
+ * gather for REFILL_GATHER_USEC even if no commit is under way, so that thousands
+ * of sequences drawn from now and then cost a commit each such interval, and not
+ * each of them one. What the store did not confirm is not
  * published: when a commit fails the windows stay as they are, those who wait
  * time out cleanly, and the commit is tried again, for as long as it takes.
  */
@@ -19,6 +22,8 @@
 #include "segment.h"
 #include "sequence.h"
 
+#define REFILL_GATHER_USEC UINT64_C(20000)
+
 struct refill {
         sd_event *event;
         struct registry *registry;
@@ -31,6 +36,10 @@ struct refill {
 
         struct sequence **wanting; /* those with `wanted` set */
         size_t n_wanting, size_wanting;
+        bool urgent;             /* of those one cannot be left to gather */
+        sd_event_source *gather; /* until when they do */
+        bool gathering;          /* it runs */
+        uint64_t commit_usec;    /* how long commits take, those of late above all */
         sd_event_source *retry;
         bool retrying;          /* the last commit failed, the timer runs */
         bool paused;            /* no new commits: windows are about to be closed */

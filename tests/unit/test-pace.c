@@ -115,6 +115,31 @@ static void test_bounds(void **state)
         }
 }
 
+static uint64_t size_with(uint64_t commit_usec)
+{
+        const struct pace_sample sample = {
+                .size = 1000000,
+                .elapsed_usec = SECOND,
+                .consumed = 1000000,
+                .commit_usec = commit_usec,
+        };
+
+        return pace_size(&sample);
+}
+
+/* Half a window is left when more is asked for: that must outlast the commit. */
+static void test_slow_disk(void **state)
+{
+        (void)state;
+        assert_true(size_with(0) == 1000000);
+        assert_true(size_with(50000) == 1200000);
+        assert_true(size_with(SECOND) == 5000000);
+        for (uint64_t commit = 100; commit < 3 * SECOND; commit *= 3)
+                assert_true(size_with(commit) / 2 > commit * 3 / 2);
+        /* Without end it does not grow. */
+        assert_true(size_with(UINT64_MAX) == 16000000);
+}
+
 static void test_no_time_passed(void **state)
 {
         (void)state;
@@ -129,6 +154,7 @@ int main(void)
                 cmocka_unit_test(test_first),      cmocka_unit_test(test_follows_rate),
                 cmocka_unit_test(test_grows_fast), cmocka_unit_test(test_shrinks_slowly),
                 cmocka_unit_test(test_bounds),     cmocka_unit_test(test_no_time_passed),
+                cmocka_unit_test(test_slow_disk),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <pthread.h>
 
+#include "clock.h"
 #include "refill.h"
 
 #define OPS_MAX 32
@@ -771,6 +772,107 @@ static void test_time_thaw(void **state)
         assert_true(sequence->ceiling > next && !sequence->frozen);
 }
 
+/* --- who can wait for others ---------------------------------------------- */
+
+/* Drawn past its low mark, and last refilled so long ago. */
+static void draw_past_low(struct fixture *fixture, struct sequence *sequence, uint64_t usec)
+{
+        sequence->refilled_usec = unit_usec() - usec;
+        sequence->refilled_next = unit_next(fixture->unit, sequence);
+        (void)cell_claim(&unit_cell(fixture->unit, sequence)->next,
+                         sequence->low + 1 - sequence->refilled_next);
+        refill_want(&fixture->refill, sequence);
+}
+
+static struct sequence *filled(struct fixture *fixture, const char *name, uint64_t reserve_at)
+{
+        struct sequence *sequence = sequence_new(fixture, name, reserve_at);
+
+        ask(unit_open(fixture->unit, name));
+        answer(fixture);
+        assert_true(sequence->ceiling == (reserve_at ? reserve_at : 32));
+        return sequence;
+}
+
+static void await_commits(struct fixture *fixture, unsigned n)
+{
+        for (int i = 0; i < 100 && commits(fixture) < n; i++) {
+                assert_true(sd_event_run(fixture->event, 100000) >= 0);
+                committer_drain(fixture->committer);
+        }
+        assert_int_equal(commits(fixture), n);
+}
+
+static void test_gathered(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *a = filled(fixture, "a", 100), *b = filled(fixture, "b", 1000);
+
+        draw_past_low(fixture, a, 10 * USEC_PER_SEC);
+        answer(fixture);
+        draw_past_low(fixture, b, 1000 * USEC_PER_SEC);
+        answer(fixture);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 2); /* nobody is in a hurry */
+        await_commits(fixture, 3);
+        assert_int_equal(fixture->fake.last_ops, 2);
+        assert_true(a->ceiling > 100 && b->ceiling > 1000);
+        /* The next time takes as long. */
+        draw_past_low(fixture, a, 10 * USEC_PER_SEC);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 3);
+        await_commits(fixture, 4);
+}
+
+static void test_not_gathered(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *slow = filled(fixture, "slow", 100), *fast = filled(fixture, "fast", 100),
+                        *large = filled(fixture, "large", 1000000);
+
+        /* One that would run out first takes the others along. */
+        draw_past_low(fixture, slow, 10 * USEC_PER_SEC);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 3);
+        draw_past_low(fixture, fast, 1000);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 4);
+        assert_int_equal(fixture->fake.last_ops, 2);
+        /* So does one that will outlast a commit whatever happens, but not much more. */
+        draw_past_low(fixture, slow, 10 * USEC_PER_SEC);
+        draw_past_low(fixture, large, 1000 * USEC_PER_SEC);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 5);
+        assert_int_equal(fixture->fake.last_ops, 2);
+        /* And one that somebody waits for, who is not known to have drawn fast. */
+        draw_past_low(fixture, slow, 10 * USEC_PER_SEC);
+        (void)cell_claim(&unit_cell(fixture->unit, fast)->next, 1000);
+        fast->refilled_usec = unit_usec() - 10 * USEC_PER_SEC;
+        refill_want(&fixture->refill, fast);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 6);
+        assert_int_equal(fixture->fake.last_ops, 2);
+}
+
+/* A disk that takes long makes windows longer. */
+static void test_slow_commits(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = filled(fixture, "orders", 0), *other;
+
+        assert_true(fixture->refill.commit_usec < USEC_PER_SEC);
+        fixture->refill.commit_usec = 16 * USEC_PER_SEC;
+        sequence->size = 1000;
+        draw_past_low(fixture, sequence, 1000);
+        answer(fixture);
+        assert_true(sequence->size == 16000);
+        /* It is not forgotten at once. */
+        assert_in_range(fixture->refill.commit_usec, 15 * USEC_PER_SEC, 15 * USEC_PER_SEC);
+        other = filled(fixture, "other", 10);
+        assert_true(other->ceiling == 10);
+        assert_in_range(fixture->refill.commit_usec, 14 * USEC_PER_SEC, 15 * USEC_PER_SEC);
+}
+
 #define refill_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -800,6 +902,9 @@ int main(void)
                 refill_test(test_gapless_distrust),
                 refill_test(test_time),
                 refill_test(test_time_thaw),
+                refill_test(test_gathered),
+                refill_test(test_not_gathered),
+                refill_test(test_slow_commits),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * In steady state nobody waits for a reservation, however fast numbers are drawn
+ * and however slow the disk; from cold to there takes few waits; and sequences
+ * drawn from slowly share their commits. What is asserted are counts: of draws
+ * that waited, and of commits.
+ *
+ * The disk is slowed down by tests/preload/slow-disk.c, which only the
+ * daemon has.
+ */
+
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+#define DRAWERS      2
+#define PERIOD_USEC  UINT64_C(500000)
+#define CALM_PERIODS 3
+#define PERIODS_MAX  40
+#define RAMP_WAITS   24 /* of all drawers: a window grows sixteenfold with every refill */
+#define GATHER_USEC  UINT64_C(20000) /* daemon/refill.h */
+#define N_SLOW       UINT64_C(1000)
+#define SLOW_ROUNDS  40
+#define ROUND_USEC   UINT64_C(80000)
+#define SLOW_DISK    "50000" /* usec a sync */
+
+/* --- a disk that takes its time ------------------------------------------------ */
+
+static void slow_down(const struct instance *instance, const char *usec)
+{
+        char path[256];
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "%s/slow-disk", instance->directory);
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, usec, strlen(usec)), strlen(usec));
+        close(fd);
+}
+
+/* Start a daemon whose disk can be slowed down. */
+static void start_with_disk(struct instance *instance)
+{
+        char path[256], text[512];
+
+        (void)snprintf(path, sizeof(path), "%s/slow-disk", instance->directory);
+        (void)setenv("SEQNUM_SLOW_DISK", path, 1);
+        (void)snprintf(text, sizeof(text), "%s/tests/preload/slow-disk.so",
+                       getenv("SEQNUM_BUILD") ? getenv("SEQNUM_BUILD") : "build");
+        (void)setenv("LD_PRELOAD", text, 1);
+        /* The sanitizer's runtime need not come first then. */
+        (void)snprintf(text, sizeof(text), "verify_asan_link_order=0%s%s",
+                       getenv("ASAN_OPTIONS") ? ":" : "",
+                       getenv("ASAN_OPTIONS") ? getenv("ASAN_OPTIONS") : "");
+        (void)setenv("ASAN_OPTIONS", text, 1);
+        instance_start(instance);
+        (void)unsetenv("LD_PRELOAD");
+        (void)unsetenv("SEQNUM_SLOW_DISK");
+}
+
+/* --- drawing as fast as can be --------------------------------------------------- */
+
+static void hammer(const struct instance *instance, _Atomic(bool) *stop)
+{
+        struct seqnum_client *client;
+        struct seqnum *seq;
+        int64_t value;
+        int r;
+
+        r = seqnum_attach(&client, instance->shm, 0);
+        if (r >= 0)
+                r = seqnum_open(&seq, client, "orders");
+        while (r >= 0 && !atomic_load(stop))
+                for (int i = 0; i < 1000 && r >= 0; i++)
+                        r = seqnum_next(seq, &value);
+        _exit(r < 0);
+}
+
+/*
+ * Watch period after period until some in a row were without a wait. A period in
+ * which the daemon did not get a processor for half a window's time says nothing
+ * about it, and may happen where others work; that it does so always may not.
+ */
+static void expect_calm(const struct instance *instance)
+{
+        int64_t waits = instance_info(instance, "orders", "waits"), refills, before;
+        int calm = 0, periods = 0;
+
+        refills = instance_info(instance, "orders", "refills");
+        for (; calm < CALM_PERIODS && periods < PERIODS_MAX; periods++) {
+                before = waits;
+                nap(PERIOD_USEC);
+                waits = instance_info(instance, "orders", "waits");
+                calm = waits == before ? calm + 1 : 0;
+        }
+        refills = instance_info(instance, "orders", "refills") - refills;
+        print_message("calm after %d periods, %d refills\n", periods - calm, (int)refills);
+        assert_int_equal(calm, CALM_PERIODS);
+        assert_true(refills > 0); /* there was something to wait for */
+}
+
+static void full_speed(struct instance *instance, int64_t waits_max)
+{
+        _Atomic(bool) *stop = shared_memory(sizeof(*stop));
+        pid_t drawers[DRAWERS];
+
+        for (int i = 0; i < DRAWERS; i++) {
+                drawers[i] = instance_fork(instance);
+                if (drawers[i] == 0)
+                        hammer(instance, stop);
+        }
+        nap(1000000);
+        assert_in_range(instance_info(instance, "orders", "waits"), 0, waits_max);
+        expect_calm(instance);
+        atomic_store(stop, true);
+        for (int i = 0; i < DRAWERS; i++)
+                assert_int_equal(instance_join(instance, drawers[i], 10), 0);
+}
+
+/*
+ * Syncs that come to take longer than half a second outlast what is usually kept
+ * ahead: it becomes more.
+ */
+static void nobody_waits_at_full_speed(struct instance *instance)
+{
+        instance_configure(instance, "[sequence orders]\n");
+        start_with_disk(instance);
+        full_speed(instance, RAMP_WAITS);
+        slow_down(instance, "700000");
+        full_speed(instance, 2 * RAMP_WAITS);
+}
+
+static void nor_on_a_slow_disk(struct instance *instance)
+{
+        instance_configure(instance, "[sequence orders]\n");
+        start_with_disk(instance);
+        slow_down(instance, "50000");
+        full_speed(instance, RAMP_WAITS);
+}
+
+/* --- many, slowly -------------------------------------------------------------------- */
+
+static int64_t commits(const struct instance *instance)
+{
+        char output[8192];
+        const char *at;
+
+        assert_int_equal(instance_command(instance, output, sizeof(output), "status --json"), 0);
+        at = strstr(output, "\"commits\": ");
+        assert_non_null(at);
+        return strtoll(at + strlen("\"commits\": "), NULL, 10);
+}
+
+/* So many are drawn from the i-th at first, lest all come to their low mark together. */
+static int64_t first(size_t i)
+{
+        return 1 + (int64_t)(i % 16);
+}
+
+static struct seqnum **open_many(struct seqnum_client *client, size_t n)
+{
+        struct seqnum **seqs = calloc(n, sizeof(struct seqnum *));
+        char name[32];
+
+        assert_non_null(seqs);
+        for (size_t i = 0; i < n; i++) {
+                (void)snprintf(name, sizeof(name), "many/%zu", i);
+                seqs[i] = instance_open(client, name);
+                for (int64_t number = 1; number <= first(i); number++)
+                        assert_int_equal(must_next(seqs[i]), number);
+        }
+        return seqs;
+}
+
+/* One number of each after another, a dozen of each a second. */
+static void draw_round(struct seqnum **seqs, size_t n, int64_t round)
+{
+        uint64_t begin = now_usec();
+
+        for (size_t i = 0; i < n; i++) {
+                uint64_t due = begin + i * ROUND_USEC / n;
+
+                assert_int_equal(must_next(seqs[i]), first(i) + round);
+                if (i % 16 == 0 && now_usec() < due)
+                        nap(due - now_usec());
+        }
+}
+
+static void slow_ones_share_commits(struct instance *instance)
+{
+        const size_t n = scaled(N_SLOW);
+        struct seqnum_client *client;
+        struct seqnum **seqs;
+        int64_t before, made;
+        uint64_t begin, usec;
+
+        instance_configure(instance, "[sequence many/*]\n");
+        instance_start(instance);
+        client = instance_attach(instance);
+        seqs = open_many(client, n);
+        nap(2 * GATHER_USEC);
+        before = commits(instance);
+        begin = now_usec();
+        for (int64_t round = 1; round <= SLOW_ROUNDS; round++)
+                draw_round(seqs, n, round);
+        usec = now_usec() - begin;
+        made = commits(instance) - before;
+        print_message("%zu sequences, %d numbers each: %d commits in %.1f s\n", n, SLOW_ROUNDS,
+                      (int)made, (double)usec / 1e6);
+        assert_true(made > 0);
+        assert_in_range(made, 1, usec / GATHER_USEC + 10);
+        for (size_t i = 0; i < n; i++)
+                seqnum_close(seqs[i]);
+        free(seqs);
+        seqnum_detach(client);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                instance_test(nobody_waits_at_full_speed),
+                instance_test(nor_on_a_slow_disk),
+                instance_test(slow_ones_share_commits),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
