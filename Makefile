@@ -232,7 +232,10 @@ $(BUILD)/libtestable.a: $(TESTABLE_OBJECTS)
 
 # The rooms from inside.
 $(UNIT_TESTS): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libtestable.a
-	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^ $(DAEMON_LIBS) $(CMOCKA_LIBS)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(TEST_LDFLAGS) -pie -o $@ $^ $(DAEMON_LIBS) \
+		$(CMOCKA_LIBS)
+
+$(BUILD)/tests/unit/test-races: TEST_LDFLAGS = -Wl,--wrap=mmap,--wrap=munmap
 
 # The shipped library and the real daemon, from outside.
 AGAINST_LIBRARY = -L$(BUILD) -lseqnum -Wl,-rpath,'$$ORIGIN/../..'

@@ -62,8 +62,7 @@ void view_ring(const struct view *view)
 
         bell_mark(&view->mapping->wants[word], UINT64_C(1) << (view->slot % 64));
         bell_mark(&shared->summary[word / 64], UINT64_C(1) << (word % 64));
-        bell_fence();
-        /* A post not yet taken comes after our marks: the daemon will see them. */
+        /* A post not yet taken: whoever takes it will see our marks, see bell_mark(). */
         if (sem_getvalue(&shared->doorbell, &pending) == 0 && pending > 0)
                 return;
         post(shared);
