@@ -26,6 +26,10 @@
  * -DWRONGLY: a living holder may be taken for dead, as a hold_limit does. Then
  * two may hold one number, but still only one commits it.
  *
+ * -DPROMPT: nobody is killed, and a waiter does not look again when a slice of time
+ * has passed, as it does in truth: nobody may get stuck even so. That is, no post of the
+ * semaphore is lost to those who wait, though it is left out when there is a token.
+ *
  * What the model does not cover: memory orders (client/atomic.h), segments that
  * are replaced, sequences altered meanwhile, more clients than CLIENTS, more
  * transactions than each makes (ROUNDS).
@@ -66,6 +70,9 @@ byte last_id;
 
 inline release(me)
 {
+#ifdef POST_FIRST
+        tokens = 1;
+#endif
         /* Whoever lost the turn has nothing to release. */
         if
         :: atomic { owner == me -> owner = 0; mine = true }
@@ -77,6 +84,8 @@ inline release(me)
 #ifdef POST_ALWAYS
                 :: tokens < 3 -> tokens++
                 :: tokens >= 3 -> assert(false) /* they pile up */
+#elif defined(POST_FIRST) || defined(POST_NEVER)
+                :: skip
 #else
                 :: tokens == 0 -> tokens = 1
                 :: tokens > 0 -> skip
@@ -108,10 +117,26 @@ again:
         :: rounds > 0 -> break
         od;
         rounds--;
-        /* A new transaction, with an id of its own, as after a death. */
-        d_step { last_id++; me = last_id; locked[me] = true; born = power }
+        /* A new transaction; with a new id after a death, else with the last one. */
+        d_step {
+                if
+                :: me == 0 || !locked[me] -> last_id++; me = last_id; locked[me] = true
+                :: else
+                fi;
+                born = power
+        }
 
         /* Take the turn: by a token, or after a slice by what the owner word says. */
+#ifdef PROMPT
+        if /* whoever comes looks before it waits */
+        :: tokens > 0 -> tokens = 0
+        :: true
+        fi;
+        if
+        :: atomic { owner == 0 -> owner = me; goto have }
+        :: owner != 0
+        fi;
+#endif
         do
         :: power != born -> goto dark
         :: atomic { tokens > 0 -> tokens-- }
@@ -119,7 +144,15 @@ again:
                 :: atomic { owner == 0 -> owner = me; break }
                 :: owner != 0 -> skip
                 fi
-        :: seen = owner; /* a slice passed */
+#ifndef PROMPT
+        /* A slice passed; it looks in vain as long as the owner lives, which is no step. */
+#ifdef NEVER_ASK
+        :: atomic { owner == 0 -> seen = owner };
+#elif defined(WRONGLY) || defined(TAKE_ANY)
+        :: seen = owner;
+#else
+        :: atomic { owner == 0 || !locked[owner] -> seen = owner };
+#endif
                 if
                 :: seen == 0 ->
                         if
@@ -145,7 +178,11 @@ again:
                 :: seen != 0 && locked[seen] -> skip
 #endif
                 fi
+#endif
         od;
+#ifdef PROMPT
+have:
+#endif
         if
         :: power != born -> goto dark
         :: d_step { power == born -> holders++;
@@ -157,8 +194,10 @@ again:
         number = next & ~FROZEN_BIT;
 
         if
+#ifndef PROMPT
         :: /* killed while holding: the kernel unlocks */
                 let_go(); locked[me] = false; goto again
+#endif
         :: /* roll back */
                 let_go();
                 release(me)
@@ -174,13 +213,15 @@ again:
 #else
                 :: atomic { next == number -> next = number + 1;
                         advanced[number]++; assert(advanced[number] == 1); break }
-                :: next == (number | FROZEN_BIT) -> skip /* until the thaw */
+                /* frozen: until the thaw */
                 :: (next & ~FROZEN_BIT) != number -> let_go(); release(me); goto done
 #endif
                 od;
                 let_go();
                 if
+#ifndef PROMPT
                 :: locked[me] = false; goto again /* killed right after */
+#endif
                 :: release(me)
                 fi;
                 /* Wait for the store. */
@@ -194,12 +235,13 @@ again:
                                 returned[number] = true
                         :: else -> skip
                         fi }; break
-                :: atomic { ceiling <= number && power == born -> skip }
-                :: locked[me] = false; goto again /* killed, or gave up */
+#ifndef PROMPT
+                :: goto again                     /* gave up */
+                :: locked[me] = false; goto again /* killed */
+#endif
                 od
         fi;
 done:
-        locked[me] = false;
         goto again;
 
 dark:   /* The power failed: this process is no more, another begins. */
@@ -222,11 +264,12 @@ start:
         born = power;
         /* Adoption: `next` is exact, whatever the last daemon was at. */
         frozen = (next & FROZEN_BIT) != 0;
-serve:
+end_quiet: /* it does nothing of its own accord: who waits for it must have rung */
         do
         :: power != born -> goto start
         :: lives > 0 -> goto start /* killed */
-        :: position = next & ~FROZEN_BIT;
+        :: atomic { frozen || next != saved || ceiling != saved ->
+                position = next & ~FROZEN_BIT };
 #ifdef PUBLISH_FIRST
                 ceiling = position;
 #endif
