@@ -59,9 +59,10 @@ DEPS_BUILD := gcc libc6-dev make pkg-config libsystemd-dev libinih-dev libsqlite
 #   jq strace              to look at what is printed, and at system calls
 #   prometheus             promtool, which checks what `seqnum metrics` prints
 #   clang clang-tidy clang-format cppcheck shellcheck mandoc    make lint
+#   valgrind               the programs as they are shipped, under memcheck
 #   redis-tools libhiredis-dev python3-redis    Redis' clients, to speak to the control socket
 DEPS_CHECK := libcmocka-dev g++ spin procps util-linux systemd e2fsprogs jq strace prometheus redis-tools \
-	libhiredis-dev python3-redis
+	libhiredis-dev python3-redis valgrind
 #   build-essential debhelper fakeroot lintian    make deb
 DEPS_DEB := build-essential dpkg-dev debhelper fakeroot lintian
 DEPS_LINT := clang clang-tidy clang-format cppcheck shellcheck mandoc
