@@ -54,8 +54,7 @@ int statedir_check_file(const char *path, char **message)
         return check_owner(&status, path, message);
 }
 
-/* A directory just made may be gone after a power cut, and what is in it. */
-static int sync_parent(const char *directory)
+int statedir_sync_parent(const char *directory)
 {
         char *copy = strdup(directory);
         int r;
@@ -64,16 +63,14 @@ static int sync_parent(const char *directory)
                 return -ENOMEM;
         r = statedir_sync(dirname(copy));
         free(copy);
-        return r;
+        return r == -EACCES ? 0 : r;
 }
 
 static int check_directory(const char *directory, char **message)
 {
         struct stat status;
 
-        if (mkdir(directory, 0700) == 0)
-                (void)sync_parent(directory);
-        else if (errno != EEXIST)
+        if (mkdir(directory, 0700) < 0 && errno != EEXIST)
                 return fail_with(-errno, message,
                                  "cannot make the state directory %s: %m; make its parent, or set "
                                  "state = to a directory that can be made",

@@ -25,6 +25,13 @@ int statedir_check_file(const char *path, char **message);
 /* Make what happened to the directory's entries durable. 0 or a negative errno. */
 int statedir_sync(const char *directory);
 
+/*
+ * The same for the directory's own entry, in its parent: a directory just made may
+ * be gone after a power cut, and what is in it. A parent that we may not read was
+ * not written by us either: 0.
+ */
+int statedir_sync_parent(const char *directory);
+
 /* Set *message to a sentence and return `error`. */
 int fail_with(int error, char **message, const char *format, ...)
         __attribute__((format(printf, 3, 4)));

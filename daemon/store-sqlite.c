@@ -4,9 +4,10 @@
  * The store in SQLite: one file, seqnumd.db, in the state directory.
  *
  * Write-ahead log, synchronous=FULL: COMMIT returns after the log was synced,
- * so what it confirmed survives a power cut (sqlite.org/pragma.html). After a
- * failed sync SQLite writes the same frames of the log anew, so that a later
- * sync does not report pages as written that the kernel had given up on.
+ * so what it confirmed survives a power cut (sqlite.org/pragma.html). Unless a
+ * write or a sync failed: then SQLite writes the same frames of the log anew and
+ * syncs again, and the kernel may say that this worked when it did not (renewal.h).
+ * So after such a failure nothing is confirmed before the store is in a new file.
  *
  * A store is made under another name and renamed when it is whole. A file that
  * is there but empty, cut short, or without its tables is therefore damage and
@@ -32,14 +33,16 @@
 #include <unistd.h>
 
 #include "manager.h"
+#include "renewal.h"
 #include "statedir.h"
 #include "store.h"
 
-#define DB_FILE        "seqnumd.db"
-#define APPLICATION_ID 0x5365714e /* "SeqN" */
-#define SCHEMA_VERSION 2
-#define STRING_OF(x)   #x
-#define STRING(x)      STRING_OF(x)
+#define DB_FILE          "seqnumd.db"
+#define APPLICATION_ID   0x5365714e /* "SeqN" */
+#define SCHEMA_VERSION   2
+#define CHECKPOINT_PAGES 256
+#define STRING_OF(x)     #x
+#define STRING(x)        STRING_OF(x)
 
 /* clang-format off */
 static const char schema[] =
@@ -122,13 +125,19 @@ static const char *const statements[N_STATEMENTS] = {
         [SEGMENT] = "INSERT OR REPLACE INTO meta VALUES ('segment', ?1)",
 };
 
+/* What is next, when the files are to be replaced. */
+enum stage { COPY, DECIDE, FINISH };
+
 struct store_sqlite {
         struct store store;
         int lock;
         sqlite3 *db;
         sqlite3_stmt *prepared[N_STATEMENTS];
-        int64_t version; /* of the format, as it was found */
-        char path[PATH_MAX];
+        int64_t version;  /* of the format, as it was found */
+        bool distrusted;  /* a write or a sync failed: the files are to be replaced */
+        enum stage stage; /* how far that has come */
+        int former;       /* of the file that was replaced, locked; or -1 */
+        char directory[PATH_MAX], path[PATH_MAX];
 };
 
 /* --- errors ------------------------------------------------------------ */
@@ -188,6 +197,9 @@ static int corrupt(struct store_sqlite *s, const char *what)
 static int say_sqlite(struct store_sqlite *s, int code, const char *what)
 {
         int error = errno_of(s->db, code);
+
+        if ((code & 0xff) == SQLITE_IOERR)
+                s->distrusted = true;
 
         if (error == -EBADMSG)
                 return corrupt(s, sqlite3_errmsg(s->db));
@@ -550,6 +562,9 @@ static int apply(struct store_sqlite *s, struct store_op *op)
         return say(s, -EINVAL, "no such operation");
 }
 
+static int replace_files(struct store_sqlite *s);
+static int renew(struct store_sqlite *s);
+
 static int sqlite_commit(struct store *store, struct store_op *ops, size_t n_ops)
 {
         struct store_sqlite *s = (struct store_sqlite *)store;
@@ -558,6 +573,9 @@ static int sqlite_commit(struct store *store, struct store_op *ops, size_t n_ops
 
         for (size_t i = 0; i < n_ops; i++)
                 ops[i].error = 0;
+        r = s->distrusted ? renew(s) : 0;
+        if (r < 0)
+                return r;
         r = run(s, BEGIN, "begin a transaction in");
         for (size_t i = 0; i < n_ops && r >= 0; i++) {
                 manager_alive();
@@ -599,17 +617,41 @@ static int sqlite_load(struct store *store,
 
 /* --- opening ----------------------------------------------------------- */
 
-static void sqlite_close(struct store *store)
+/*
+ * The log of files that are not to be believed is not copied back, and stays: the
+ * next start then knows to replace them.
+ */
+static void close_db(struct store_sqlite *s)
 {
-        struct store_sqlite *s = (struct store_sqlite *)store;
-
-        for (int i = 0; i < N_STATEMENTS; i++)
+        for (int i = 0; i < N_STATEMENTS; i++) {
                 (void)sqlite3_finalize(s->prepared[i]);
+                s->prepared[i] = NULL;
+        }
+        if (s->db && s->distrusted)
+                (void)sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         (void)sqlite3_close(s->db);
+        s->db = NULL;
+}
+
+static void destroy(struct store_sqlite *s)
+{
+        close_db(s);
+        if (s->former >= 0)
+                close(s->former);
         if (s->lock >= 0)
                 close(s->lock);
         free(s->store.message);
         free(s);
+}
+
+/* So that what a failed commit left in the log is not found by the next start, if possible. */
+static void sqlite_close(struct store *store)
+{
+        struct store_sqlite *s = (struct store_sqlite *)store;
+
+        if (s->distrusted)
+                (void)replace_files(s);
+        destroy(s);
 }
 
 static const struct store_vtable sqlite_vtable = {
@@ -658,40 +700,49 @@ static int open_db(struct store_sqlite *s, const char *path, int flags)
         return 0;
 }
 
-/* Ours alone, whatever the umask; and on the disk. */
-static int settle_file(const char *path)
+/*
+ * A file just made says where SQLite will look for it that it has a log (offsets 18
+ * and 19 of the header, sqlite.org/fileformat.html), so that the first start need
+ * not write to it. Closes `fd`.
+ */
+static int settle_new(int fd)
 {
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        int r;
+        static const char has_log[2] = {2, 2};
+        int r = pwrite(fd, has_log, sizeof(has_log), 18) == sizeof(has_log) ? 0 : -errno;
 
-        if (fd < 0)
-                return -errno;
-        r = fchmod(fd, 0600) < 0 || fsync(fd) < 0 ? -errno : 0;
+        if (r >= 0)
+                return renewal_settle(fd);
         close(fd);
         return r;
 }
 
-/* Make a whole store under another name, then give it its own. */
-static int make_db(struct store_sqlite *s, const char *directory)
+/*
+ * Make a whole store under another name, then give it its own. The directory that
+ * it is in comes first: what can be found there again must not vanish with it.
+ */
+static int make_db(struct store_sqlite *s)
 {
         char path[PATH_MAX + 16];
-        int r;
+        int fd = -1, r;
 
-        (void)snprintf(path, sizeof(path), "%s.new", s->path);
-        if (unlink(path) < 0 && errno != ENOENT)
-                return say(s, -errno, "cannot remove %s, left by an interrupted start: %m", path);
-        r = open_db(s, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+        r = renewal_begin(&fd, s->path, path, sizeof(path));
+        if (r < 0)
+                return say(s, r, "cannot make %s.new: %s", s->path, strerror(-r));
+        r = open_db(s, path, SQLITE_OPEN_READWRITE);
         if (r >= 0)
                 r = execute(s, schema, "make");
-        (void)sqlite3_close(s->db);
-        s->db = NULL;
-        if (r < 0)
+        close_db(s);
+        if (r < 0) {
+                close(fd);
                 return r;
-        r = settle_file(path);
+        }
+        r = settle_new(fd);
+        if (r >= 0)
+                r = statedir_sync_parent(s->directory);
         if (r >= 0 && rename(path, s->path) < 0)
                 r = -errno;
         if (r >= 0)
-                r = statedir_sync(directory);
+                r = statedir_sync(s->directory);
         if (r < 0)
                 return say(s, r, "cannot make the store %s: %s", s->path, strerror(-r));
         s->store.created = true;
@@ -699,7 +750,7 @@ static int make_db(struct store_sqlite *s, const char *directory)
 }
 
 /* Is there a store, and no trace of one that is gone? Makes one if not. */
-static int find_db(struct store_sqlite *s, const char *directory)
+static int find_db(struct store_sqlite *s)
 {
         char wal[PATH_MAX + 16], *message = NULL;
         struct stat status;
@@ -718,7 +769,7 @@ static int find_db(struct store_sqlite *s, const char *directory)
         (void)snprintf(wal, sizeof(wal), "%s-wal", s->path);
         if (access(wal, F_OK) == 0)
                 return corrupt(s, "its log is there, but the file itself is not");
-        return make_db(s, directory);
+        return make_db(s);
 }
 
 static int check_identity(struct store_sqlite *s)
@@ -817,12 +868,26 @@ static int read_segment(struct store_sqlite *s)
         return r;
 }
 
+/* Copy the log back now and then. SQLite's own way of doing so keeps failures to itself. */
+static int on_commit(void *userdata, sqlite3 *db, const char *name, int pages)
+{
+        struct store_sqlite *s = userdata;
+        int code;
+
+        if (pages < CHECKPOINT_PAGES)
+                return SQLITE_OK;
+        code = sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+        if ((code & 0xff) == SQLITE_IOERR)
+                s->distrusted = true;
+        return SQLITE_OK; /* the commit itself is in the log */
+}
+
 static int configure(struct store_sqlite *s)
 {
+        (void)sqlite3_wal_hook(s->db, on_commit, s);
         return execute(s,
                        "PRAGMA journal_mode = WAL;"
                        "PRAGMA synchronous = FULL;"
-                       "PRAGMA wal_autocheckpoint = 256;"
                        "PRAGMA cache_size = -512;"
                        "PRAGMA temp_store = MEMORY;"
                        "PRAGMA mmap_size = 0;"
@@ -831,10 +896,9 @@ static int configure(struct store_sqlite *s)
 }
 
 /*
- * A daemon whose sync failed may have left a log that reads well and is not on
- * the disk, where another sync would not put it either (the kernel has given
- * its pages up). So nothing found in the log is believed before it was written
- * anew, into the file itself, and synced there.
+ * Where somebody else has the file open it cannot be replaced. Then, at a start,
+ * what is found in the log is at least written into the file itself, and synced
+ * there, before it is believed.
  */
 static int settle_log(struct store_sqlite *s)
 {
@@ -885,19 +949,23 @@ static int read_last_id(struct store_sqlite *s)
         return 0;
 }
 
-static int open_all(struct store_sqlite *s, const char *directory)
+static int open_found(struct store_sqlite *s)
 {
         int r;
 
-        r = find_db(s, directory);
-        if (r >= 0)
-                r = open_db(s, s->path, SQLITE_OPEN_READWRITE);
+        r = open_db(s, s->path, SQLITE_OPEN_READWRITE);
         if (r >= 0)
                 r = check_identity(s);
         if (r >= 0)
                 r = check_contents(s);
-        if (r >= 0)
-                r = configure(s);
+        return r;
+}
+
+static int make_ready(struct store_sqlite *s)
+{
+        int r;
+
+        r = configure(s);
         if (r >= 0)
                 r = settle_log(s);
         if (r >= 0 && s->version == 1)
@@ -910,7 +978,150 @@ static int open_all(struct store_sqlite *s, const char *directory)
                 r = prepare(s);
         if (r >= 0)
                 r = read_last_id(s);
+        if (r < 0)
+                return r;
+        /* The log has just come into being, of which SQLite does not tell whether it lasts. */
+        r = statedir_sync(s->directory);
+        return r < 0 ? say(s, r, "cannot sync %s: %s", s->directory, strerror(-r)) : 0;
+}
+
+/* --- a new file -------------------------------------------------------- */
+
+/* All that was confirmed, or all that was found at a start, goes to the file that is to be. */
+static int copy_db(struct store_sqlite *s)
+{
+        char path[PATH_MAX + 16], *sql;
+        int fd = -1, r;
+
+        r = renewal_begin(&fd, s->path, path, sizeof(path));
+        if (r < 0)
+                return say(s, r, "cannot make %s.new: %s", s->path, strerror(-r));
+        sql = sqlite3_mprintf("VACUUM INTO %Q", path);
+        r = sql ? execute(s, sql, "copy") : -ENOMEM;
+        sqlite3_free(sql);
+        if (r < 0) {
+                close(fd);
+                return r;
+        }
+        r = settle_new(fd);
+        if (r < 0)
+                return say(s, r, "cannot sync %s: %s", path, strerror(-r));
+        s->stage = DECIDE;
+        return 0;
+}
+
+/* The copy is to take the place of the file, which nobody has open any more. */
+static int decide(struct store_sqlite *s)
+{
+        int fd = -1, r;
+
+        close_db(s);
+        r = renewal_lock_out(&fd, s->path);
+        if (r == -EBUSY)
+                return say(s, r,
+                           "the store %s must be replaced, since it could not be written, but "
+                           "another process has it open (a backup?): let that end first",
+                           s->path);
+        if (r < 0)
+                return say(s, r, "cannot lock %s: %s", s->path, strerror(-r));
+        r = renewal_decide(s->path);
+        if (r < 0) {
+                close(fd);
+                return say(s, r, "cannot rename %s.new: %s", s->path, strerror(-r));
+        }
+        if (s->former >= 0)
+                close(s->former);
+        s->former = fd;
+        s->stage = FINISH;
+        return 0;
+}
+
+static int finish(struct store_sqlite *s)
+{
+        int r = renewal_finish(s->directory, s->path);
+
+        if (r < 0)
+                return say(s, r, "cannot put %s-renewed in place: %s", s->path, strerror(-r));
+        s->stage = COPY; /* the next time */
+        s->distrusted = false;
+        return 0;
+}
+
+static int reopen(struct store_sqlite *s)
+{
+        int r;
+
+        r = open_found(s);
+        if (r >= 0)
+                r = make_ready(s);
+        if (r >= 0)
+                return 0;
+        s->distrusted = true;
+        close_db(s);
         return r;
+}
+
+/* From where it was left the last time. */
+static int replace_files(struct store_sqlite *s)
+{
+        int r = 0;
+
+        if (s->stage == COPY && !s->db)
+                r = open_found(s);
+        if (r >= 0 && s->stage == COPY)
+                r = copy_db(s);
+        if (r >= 0 && s->stage == DECIDE)
+                r = decide(s);
+        if (r >= 0)
+                return finish(s);
+        if (s->stage == COPY && !s->prepared[BEGIN])
+                close_db(s); /* half open */
+        return r;
+}
+
+/* After a failed write or sync: a new file. Tried again with each commit until it works. */
+static int renew(struct store_sqlite *s)
+{
+        int r = replace_files(s);
+
+        return r < 0 ? r : reopen(s);
+}
+
+/* Was the store closed by a daemon that had not failed, nor died? */
+static bool closed_well(const struct store_sqlite *s)
+{
+        char wal[PATH_MAX + 16];
+        struct stat status;
+
+        (void)snprintf(wal, sizeof(wal), "%s-wal", s->path);
+        return stat(wal, &status) < 0 ? errno == ENOENT : status.st_size == 0;
+}
+
+static int open_all(struct store_sqlite *s)
+{
+        bool well;
+        int r;
+
+        r = finish(s); /* what the last daemon could not */
+        if (r >= 0)
+                r = find_db(s);
+        if (r < 0)
+                return r;
+        well = closed_well(s);
+        r = open_found(s);
+        if (r < 0 || well)
+                return r < 0 ? r : make_ready(s);
+        s->distrusted = true; /* by whoever left the log, perhaps */
+        r = copy_db(s);
+        if (r >= 0)
+                r = decide(s);
+        if (r == -EBUSY) {
+                s->stage = COPY;
+                s->distrusted = false;
+        } else if (r >= 0) {
+                r = finish(s);
+        }
+        return r < 0 && r != -EBUSY ? r : reopen(s);
 }
 
 int store_open_sqlite(struct store **ret, const char *directory, char **message)
@@ -922,20 +1133,21 @@ int store_open_sqlite(struct store **ret, const char *directory, char **message)
         if (!s)
                 return -ENOMEM;
         s->store.vtable = &sqlite_vtable;
-        s->lock = -1;
+        s->lock = s->former = -1;
+        (void)snprintf(s->directory, sizeof(s->directory), "%s", directory);
         if (snprintf(s->path, sizeof(s->path), "%s/" DB_FILE, directory) >= (int)sizeof(s->path))
                 r = fail_with(-ENAMETOOLONG, message, "state = %s is too long", directory);
         else
                 r = statedir_lock(&s->lock, directory, message);
         if (r >= 0) {
-                r = open_all(s, directory);
+                r = open_all(s);
                 if (r < 0) {
                         *message = s->store.message;
                         s->store.message = NULL;
                 }
         }
         if (r < 0) {
-                sqlite_close(&s->store);
+                destroy(s);
                 return r;
         }
         *ret = &s->store;

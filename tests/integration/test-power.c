@@ -550,6 +550,14 @@ static void cuts_lose_nothing(struct instance *instance)
         cut_again_and_again(scaled(CUTS));
 }
 
+/* What the kernel gave up on is not on the disk, though a later sync says so. */
+static void cuts_after_failed_writes_lose_nothing(struct instance *instance)
+{
+        prepare(instance);
+        world.writes_fail = true;
+        cut_again_and_again(scaled(CUTS));
+}
+
 /* --- the tests, with the disk gone before the instance --------------------------------- */
 
 static int teardown(void **state)
@@ -570,6 +578,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 power_test(cuts_lose_nothing),
+                power_test(cuts_after_failed_writes_lose_nothing),
         };
         const char *wanting = disk_wanting();
 
