@@ -325,6 +325,14 @@ $(BUILD)/tests/demo-draw: $(BUILD)/tests/demo-draw.o $(BUILD)/$(LIBRARY)
 bench: all $(BENCHES) ## measure, as ratios to the bare instruction of the same run
 	@SEQNUM_BUILD=$(BUILD) tests/bench/run.sh
 
+# What `make bench` compares with and draws with; run.sh starts servers of its own.
+#   gnuplot-nox jq         plots, tables
+#   redis-server redis-tools postgresql sqlite3 uuid-runtime util-linux (flock)    peers
+DEPS_BENCH := gnuplot-nox jq redis-server redis-tools postgresql sqlite3 uuid-runtime util-linux
+bench-deps: ## install the peers that make bench compares with; none is started (Debian)
+	$(SUDO) tests/bench/install-peers.sh $(DEPS_BENCH)
+.PHONY: bench-deps
+
 demo: all $(BUILD)/tests/demo-draw ## a private instance, drawn from by many, its daemon killed
 	@SEQNUM_BUILD=$(BUILD) tests/demo.sh
 
@@ -391,7 +399,7 @@ install: all ## install to $(DESTDIR)$(PREFIX)
 	ln -sf $(LIBRARY_FULL) $(DESTDIR)$(libdir)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(libdir)/$(LIBRARY)
 	$(INSTALL) -m 644 $(BUILD)/seqnum.pc $(DESTDIR)$(libdir)/pkgconfig/
-	$(INSTALL) -m 644 client/seqnum.h $(DESTDIR)$(includedir)/
+	$(INSTALL) -m 644 client/seqnum.h client/seqnum-inline.h $(DESTDIR)$(includedir)/
 	$(INSTALL) -m 644 $(UNITS) $(DESTDIR)$(unitdir)/
 	$(INSTALL) -m 644 systemd/seqnumd.sysusers $(DESTDIR)$(sysusersdir)/seqnumd.conf
 	$(INSTALL) -m 644 systemd/seqnumd.catalog $(DESTDIR)$(catalogdir)/
@@ -410,7 +418,7 @@ install: all ## install to $(DESTDIR)$(PREFIX)
 uninstall: ## remove what install put there, but for the configuration
 	rm -f $(DESTDIR)$(bindir)/seqnum $(DESTDIR)$(sbindir)/seqnumd \
 		$(addprefix $(DESTDIR)$(libdir)/,$(LIBRARY) $(SONAME) $(LIBRARY_FULL) libseqnum.a) \
-		$(DESTDIR)$(libdir)/pkgconfig/seqnum.pc $(DESTDIR)$(includedir)/seqnum.h \
+		$(DESTDIR)$(libdir)/pkgconfig/seqnum.pc $(addprefix $(DESTDIR)$(includedir)/,seqnum.h seqnum-inline.h) \
 		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS))) \
 		$(DESTDIR)$(sysusersdir)/seqnumd.conf $(DESTDIR)$(catalogdir)/seqnumd.catalog \
 		$(DESTDIR)$(completionsdir)/seqnum \

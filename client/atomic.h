@@ -17,6 +17,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "seqnum-inline.h"
+
 /* --- the cell: written by every client --------------------------------- */
 
 /*
@@ -209,14 +211,23 @@ static inline uint64_t see_u64(const _Atomic(uint64_t) *word)
         return atomic_load_explicit(word, memory_order_acquire);
 }
 
-static inline void publish_pointer(_Atomic(void *) *word, void *value)
+/*
+ * What a handle leads to: two words in the process's own memory, which public headers
+ * spell without _Atomic, for C++. The lens is published first: whoever sees the new
+ * `next` sees its lens. Who sees the old one with the new lens notices by the lens's
+ * own `next`. Release, pairs with head_lens() and with the same loads in
+ * seqnum_next_inline() (seqnum-inline.h), which also has cell_claim(), window_look()
+ * and window_look_low() once more, for programs to be compiled with.
+ */
+static inline void head_publish(struct seqnum_head *head, const struct seqnum_lens *lens)
 {
-        atomic_store_explicit(word, value, memory_order_release);
+        __atomic_store_n(&head->lens, lens, __ATOMIC_RELEASE);
+        __atomic_store_n(&head->next, lens->next, __ATOMIC_RELEASE);
 }
 
-static inline void *see_pointer(_Atomic(void *) *word)
+static inline const struct seqnum_lens *head_lens(const struct seqnum_head *head)
 {
-        return atomic_load_explicit(word, memory_order_acquire);
+        return __atomic_load_n(&head->lens, __ATOMIC_ACQUIRE);
 }
 
 /* --- the doorbell's bitmap --------------------------------------------- */

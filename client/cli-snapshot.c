@@ -26,7 +26,7 @@ static uint64_t at_most(uint64_t value, uint64_t limit)
 
 struct snapshot snapshot_take(struct seqnum *seq)
 {
-        const struct view *view = see_pointer(&seq->view);
+        const struct view *view = handle_view(seq);
         const struct cell *cell = &view->mapping->cells[view->slot];
         struct snapshot s = {.name = seq->name, .view = view, .kind = view->map.kind};
         uint64_t owner;

@@ -139,7 +139,7 @@ int view_renew(struct seqnum *seq, const struct view **view)
                 return 0;
         if (r < 0)
                 return r;
-        *view = see_pointer(&seq->view);
+        *view = handle_view(seq);
         return 0;
 }
 
@@ -397,16 +397,25 @@ static __attribute__((noinline, cold)) int draw_slowly(struct seqnum *seq, const
                 }
                 index = CELL_FROZEN; /* nothing claimed in another view: as good as void */
                 if (r == -ERESTART)
-                        *view = see_pointer(&seq->view);
+                        *view = handle_view(seq);
         } while (r == -ERESTART);
         return r;
 }
 
-static __attribute__((noinline, cold)) int next_slowly(struct seqnum *seq, const struct view *view,
-                                                       uint64_t index, int64_t *ret)
+/*
+ * The claim was made at `next`, which another thread may have replaced since: it is
+ * settled in the view that it was made in, which the handle keeps. Where there is none
+ * (the head was that of a fork's child), it was void.
+ */
+__attribute__((cold)) int seqnum_inline_settle(struct seqnum *seq, uint64_t *next, uint64_t index,
+                                               int64_t *ret)
 {
-        int r = draw_slowly(seq, &view, index, 1, &index);
+        const struct view *view = handle_view_of(seq, next);
+        int r;
 
+        if (view->lens.next != next)
+                index = CELL_FROZEN;
+        r = draw_slowly(seq, &view, index, 1, &index);
         if (r < 0)
                 return r;
         *ret = sequence_map_value(&view->map, index);
@@ -448,38 +457,36 @@ static inline bool fast_granted(const struct window *window, uint64_t index, uin
         return likely(low - index >= count);
 }
 
-/*
- * What is needed behind the claim is loaded before it: behind a locked
- * instruction every load waits, and the compiler may not move one up by itself.
- */
+/* It is in the header, for programs to inline; there its assembly is explained, too. */
 int seqnum_next(struct seqnum *seq, int64_t *ret)
 {
-        const struct view *view = see_pointer(&seq->view);
-        const struct window *window = view->fast_window;
-        uint64_t origin = (uint64_t)view->map.origin;
-        uint64_t increment = (uint64_t)view->map.increment;
-        uint64_t index = cell_claim(&view->cell->next, 1);
+        return seqnum_next_inline(seq, ret);
+}
 
-        if (unlikely(!fast_granted(window, index, 1)))
-                return next_slowly(seq, view, index, ret);
-        *ret = (int64_t)(origin + index * increment); /* sequence_map_value(), inlined */
-        return 0;
+/*
+ * Claim a run at first sight. 1: granted. 0: to be settled, with what was claimed or
+ * something void in *ret_index.
+ */
+static inline int claim_run(const struct view *view, uint64_t count, uint64_t *ret_index)
+{
+        /* Void claims would add up: 2^31 of the longest runs carry `next` past its top bit. */
+        *ret_index = cell_next(&view->cell->next);
+        if (unlikely(*ret_index >= view->map.limit)) {
+                *ret_index |= CELL_FROZEN; /* nothing claimed: as good as void */
+                return 0;
+        }
+        *ret_index = cell_claim(&view->cell->next, count);
+        return fast_granted((const struct window *)view->lens.window, *ret_index, count);
 }
 
 int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret)
 {
-        const struct view *view = see_pointer(&seq->view);
-        const struct window *window = view->fast_window;
+        const struct view *view = handle_view(seq);
         uint64_t index;
 
         if (unlikely(count == 0))
                 return -EINVAL;
-        /* Void claims would add up: 2^31 of the longest runs carry `next` past its top bit. */
-        index = cell_next(&view->cell->next);
-        if (unlikely(index >= view->map.limit)) /* nothing claimed: as good as void */
-                return next_run_slowly(seq, view, index | CELL_FROZEN, count, ret);
-        index = cell_claim(&view->cell->next, count);
-        if (unlikely(!fast_granted(window, index, count)))
+        if (unlikely(!claim_run(view, count, &index)))
                 return next_run_slowly(seq, view, index, count, ret);
         *ret = (struct seqnum_run){
                 .first = sequence_map_value(&view->map, index),
@@ -487,6 +494,17 @@ int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret)
                 .count = count,
         };
         return 0;
+}
+
+int counter_run(struct seqnum *seq, const struct view **view, uint32_t count, uint64_t *ret_index)
+{
+        uint64_t index;
+
+        if (claim_run(*view, count, &index)) {
+                *ret_index = index;
+                return 0;
+        }
+        return counter_draw(seq, view, index, count, ret_index);
 }
 
 /* --- looking without taking -------------------------------------------- */
@@ -506,7 +524,7 @@ uint64_t view_next_index(const struct view *view)
 
 int seqnum_peek(struct seqnum *seq, int64_t *ret)
 {
-        const struct view *view = see_pointer(&seq->view);
+        const struct view *view = handle_view(seq);
         uint64_t index;
         int r;
 
@@ -516,7 +534,7 @@ int seqnum_peek(struct seqnum *seq, int64_t *ret)
                 r = handle_renew(seq, view);
                 if (r < 0)
                         return r;
-                view = see_pointer(&seq->view);
+                view = handle_view(seq);
         }
         index = view_next_index(view);
         if (index >= view->map.limit)

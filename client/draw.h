@@ -73,3 +73,6 @@ int view_renew(struct seqnum *seq, const struct view **view);
  */
 int gapless_draw(struct seqnum *seq, const struct view **view, uint64_t count, uint64_t *ret_index);
 int time_draw(struct seqnum *seq, const struct view **view, uint64_t count, uint64_t *ret_index);
+
+/* Of a counter alone; else -ERESTART. */
+int counter_run(struct seqnum *seq, const struct view **view, uint32_t count, uint64_t *ret_index);

@@ -352,7 +352,7 @@ static int confirm(struct call *call)
 
 int seqnum_begin(struct seqnum *seq, int64_t *ret)
 {
-        const struct view *view = see_pointer(&seq->view);
+        const struct view *view = handle_view(seq);
         struct call call = call_begin(seq);
         int r = view_drawable(seq, view);
 
@@ -402,7 +402,7 @@ static int misplaced(const struct transaction *transaction)
 
 static bool forked(struct seqnum *seq)
 {
-        const struct view *view = see_pointer(&seq->view);
+        const struct view *view = handle_view(seq);
 
         return !view->mapping;
 }
@@ -452,7 +452,7 @@ static int draw(struct call *call, const struct view **view, uint64_t count)
                         return r;
                 if (clock_usec(CLOCK_MONOTONIC) > deadline_of(call))
                         return -ETIMEDOUT;
-                *view = see_pointer(&call->seq->view);
+                *view = handle_view(call->seq);
         }
 }
 

@@ -13,6 +13,7 @@
 
 #include "ask.h"
 #include "atomic.h"
+#include "block.h"
 #include "directory.h"
 #include "turn.h"
 
@@ -24,9 +25,9 @@ static const char default_shm[] = "/seqnumd";
 static struct cell void_cell = {.next = CELL_FROZEN};
 static const struct window void_window = {.floor = WINDOW_CLOSED, .state = WINDOW_RETIRED};
 static struct view forked_view = {
+        .lens = {.next = (uint64_t *)&void_cell.next, .window = (const uint64_t *)&void_window},
         .cell = &void_cell,
         .window = &void_window,
-        .fast_window = &void_window,
 };
 
 /* --- fork -------------------------------------------------------------- */
@@ -66,8 +67,11 @@ static void after_fork_in_child(void)
         for (struct seqnum_client *c = clients; c; c = c->next) {
                 c->forked = true;
                 close_turn_files(c);
-                for (struct seqnum *seq = c->handles; seq; seq = seq->next)
-                        publish_pointer(&seq->view, &forked_view);
+                for (struct seqnum *seq = c->handles; seq; seq = seq->next) {
+                        head_publish(&seq->head, &forked_view.lens);
+                        for (struct seqnum_block *b = seq->blocks; b; b = b->next)
+                                b->stock.index = b->stock.end = 0; /* the parent's */
+                }
                 pthread_mutex_unlock(&c->lock);
         }
         pthread_mutex_unlock(&clients_lock);
@@ -133,6 +137,7 @@ static int window_map(const struct window *window, struct sequence_map *ret)
 static int view_new(struct view **ret, const struct mapping *mapping, uint32_t slot)
 {
         struct view *view;
+        bool fast;
         int r;
 
         view = calloc(1, sizeof(*view));
@@ -149,8 +154,13 @@ static int view_new(struct view **ret, const struct mapping *mapping, uint32_t s
         /* Only counters are drawn by claiming; only plain ones need no second look. */
         view->cell = mapping->writable && view->map.kind == SEQUENCE_COUNTER ? &mapping->cells[slot]
                                                                              : &void_cell;
-        view->fast_window =
-                view->cell != &void_cell && !view->map.period ? view->window : &void_window;
+        fast = view->cell != &void_cell && !view->map.period;
+        view->lens = (struct seqnum_lens){
+                .next = (uint64_t *)&view->cell->next,
+                .window = (const uint64_t *)(fast ? view->window : &void_window),
+                .origin = (uint64_t)view->map.origin,
+                .increment = (uint64_t)view->map.increment,
+        };
         *ret = view;
         return 0;
 }
@@ -196,7 +206,7 @@ static int renew_locked(struct seqnum *seq, const struct view *stale)
 
         if (client->forked)
                 return -ECHILD;
-        if (see_pointer(&seq->view) != stale)
+        if (handle_view(seq) != stale)
                 return 0;
         r = client_refresh(client);
         if (r < 0)
@@ -211,8 +221,24 @@ static int renew_locked(struct seqnum *seq, const struct view *stale)
                 return r;
         view->older = seq->views;
         seq->views = view;
-        publish_pointer(&seq->view, view);
+        head_publish(&seq->head, &view->lens);
         return 0;
+}
+
+const struct view *handle_view_of(struct seqnum *seq, const uint64_t *next)
+{
+        const struct view *found = handle_view(seq);
+
+        if (found->lens.next == next)
+                return found;
+        pthread_mutex_lock(&seq->client->lock);
+        for (const struct view *v = seq->views; v; v = v->older)
+                if (v->lens.next == next) {
+                        found = v;
+                        break;
+                }
+        pthread_mutex_unlock(&seq->client->lock);
+        return found;
 }
 
 int handle_renew(struct seqnum *seq, const struct view *stale)
@@ -338,6 +364,8 @@ static void handle_free(struct seqnum *seq)
 {
         struct view *older;
 
+        while (seq->blocks)
+                block_free(seq->blocks);
         if (!seq->client->forked)
                 transaction_clear(&seq->transaction);
         for (struct view *v = seq->views; v; v = older) {

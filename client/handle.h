@@ -5,9 +5,11 @@
  * Clients and handles: what libseqnum keeps behind seqnum.h's two pointers.
  *
  * A handle leads to a view: an immutable record of one slot of one mapping and
- * of the constants that turn its indices into values. A draw loads the view
- * once and works on it alone, so that it can never claim in one window and
- * judge by another, whatever other threads do to the handle meanwhile. When a
+ * of the constants that turn its indices into values. A draw works on one view
+ * alone, so that it can never claim in one window and judge by another, whatever
+ * other threads do to the handle meanwhile. What the fast path needs of a view is
+ * its lens, of which seqnum-inline.h tells the layout, for good; so it does of the
+ * head of a handle. When a
  * slot is retired or the segment replaced, a new view takes the place of the
  * old by one release store; old views and mappings are kept until the handle
  * is closed and the client detached, since a draw may still be using them.
@@ -24,14 +26,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "atomic.h"
 #include "attach.h"
 #include "gapless.h"
+#include "layout.h"
 #include "params.h"
+#include "seqnum-inline.h"
 #include "seqnum.h"
 
 struct view {
-        struct cell *cell;                /* where a draw claims */
-        const struct window *fast_window; /* by what it judges at first sight */
+        struct seqnum_lens lens; /* of `cell`, and of the window to judge by at first sight */
+        struct cell *cell;       /* where a draw claims */
         struct sequence_map map;
         const struct window *window;   /* by what it judges in the end */
         const struct mapping *mapping; /* NULL: of a forked child, refused */
@@ -51,9 +56,10 @@ struct turn_file {
 };
 
 struct seqnum {
-        _Atomic(void *) view; /* struct view, never NULL */
+        struct seqnum_head head; /* leads to a view's lens, never NULL */
         struct seqnum_client *client;
         struct view *views; /* newest first, freed with the handle */
+        struct seqnum_block *blocks;
         struct transaction transaction;
         struct seqnum *next, *previous;
         size_t name_length;
@@ -71,6 +77,41 @@ struct seqnum_client {
         bool forked; /* this is a child's copy */
         char shm[SEGMENT_NAME_MAX + 1];
 };
+
+/* A thread's stock of numbers, claimed at once; see block.c. */
+struct seqnum_block {
+        struct seqnum_stock stock;
+        struct seqnum *seq;
+        const struct view *view; /* in which the stock was claimed; NULL: none yet */
+        uint32_t size;           /* how many to claim next */
+        bool adaptive;
+        uint64_t refilled; /* CLOCK_MONOTONIC, usec */
+        struct seqnum_block *next, *previous;
+};
+
+_Static_assert(offsetof(struct view, lens) == 0 && offsetof(struct seqnum, head) == 0 &&
+                       offsetof(struct seqnum_block, stock) == 0,
+               "what inlined draws rely on comes first");
+_Static_assert(sizeof(struct seqnum_head) == 16 && sizeof(struct seqnum_lens) == 32 &&
+                       offsetof(struct seqnum_lens, window) == 8 &&
+                       sizeof(struct seqnum_stock) == 40 &&
+                       offsetof(struct seqnum_stock, floor) == 16,
+               "programs were compiled with version 1");
+_Static_assert(offsetof(struct window, ceiling) == 0 && offsetof(struct window, floor) == 8 &&
+                       offsetof(struct window, low) == 16,
+               "so they find ceiling, floor and low mark");
+
+/* What the handle leads to at the moment. */
+static inline const struct view *handle_view(const struct seqnum *seq)
+{
+        return (const struct view *)(const void *)head_lens(&seq->head);
+}
+
+/*
+ * The handle's view whose claims are made at `next`, be it no longer the newest;
+ * the newest where there is none.
+ */
+const struct view *handle_view_of(struct seqnum *seq, const uint64_t *next);
 
 /*
  * Give the handle a view of what its name leads to now, in place of `stale`.

@@ -56,6 +56,7 @@ extern "C" {
 
 struct seqnum_client; /* a mapping of one instance's segment */
 struct seqnum;        /* one sequence in it */
+struct seqnum_block;  /* one thread's stock of its numbers */
 
 /* Consecutive numbers: first, first + increment, ... , `count` of them. */
 struct seqnum_run {
@@ -165,6 +166,37 @@ int seqnum_next(struct seqnum *seq, int64_t *ret);
  * A run of a gapless sequence is committed as a whole.
  */
 int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret);
+
+/*
+ * Blocks: a stock of numbers that one thread hands out to itself, for less than a
+ * nanosecond each, whatever others do. Of kind counter only.
+ *
+ * Numbers of a block are unique and ascend like all others, but they are claimed
+ * when the block is filled: a number may be lower than one that another process
+ * drew before. What is left when the process dies is skipped; when the block is
+ * closed it is given back, unless others have drawn since. When the sequence is
+ * dropped, restarted or altered, what is left is not issued any more. A child of
+ * fork(2) has no part in it: its copy is empty, and refused with -ECHILD.
+ *
+ * open: `size` numbers are claimed at a time, fewer where fewer are left; 0: a size
+ * that adapts to how fast they are used. Takes nothing yet. A block belongs to one
+ * thread at a time; a handle may have many. Closing the handle or the client closes
+ * its blocks.
+ *   -EOPNOTSUPP  the sequence is gapless, or of kind time
+ *   -EACCES      the client was attached with SEQNUM_RDONLY
+ *   -ECHILD      the handle belongs to the parent of this process
+ *   -ENOMEM      as usual
+ *
+ * next: errors as seqnum_next(), and -EOPNOTSUPP when the name has come to be that
+ * of a sequence of another kind.
+ *
+ * close: NULL is fine. Always returns NULL.
+ *
+ * seqnum-inline.h has seqnum_next() and seqnum_block_next() to be inlined.
+ */
+int seqnum_block_open(struct seqnum_block **ret, struct seqnum *seq, uint32_t size);
+int seqnum_block_next(struct seqnum_block *block, int64_t *ret);
+struct seqnum_block *seqnum_block_close(struct seqnum_block *block);
 
 /*
  * What the next draw would get, if nobody else drew meanwhile. Never waits and

@@ -207,7 +207,7 @@ int time_draw(struct seqnum *seq, const struct view **view, uint64_t count, uint
 
 int seqnum_explain(struct seqnum *seq, int64_t id, struct seqnum_time *ret)
 {
-        const struct view *view = see_pointer(&seq->view);
+        const struct view *view = handle_view(seq);
         const struct window *window;
         int r;
 
@@ -217,7 +217,7 @@ int seqnum_explain(struct seqnum *seq, int64_t id, struct seqnum_time *ret)
                 r = handle_renew(seq, view);
                 if (r < 0)
                         return r;
-                view = see_pointer(&seq->view);
+                view = handle_view(seq);
         }
         if (view->map.kind != SEQUENCE_TIME)
                 return -EOPNOTSUPP;

@@ -78,6 +78,7 @@ struct arena {
         _Atomic(uint64_t) begin; /* CLOCK_MONOTONIC, ns; 0: not yet */
         struct seat {
                 alignas(128) uint64_t numbers, nsec;
+                uint64_t delayed; /* of nsec, waiting for a CPU */
                 int error;
                 struct histogram histogram;
         } seats[PROCESSES_MAX];
@@ -90,8 +91,9 @@ void arena_make(void); /* or exit */
 uint64_t now_nsec(void); /* CLOCK_MONOTONIC */
 
 /*
- * Take one sample. 0 and nanoseconds a number; or a negative errno. With `latency`
- * each draw is timed alone, and added to that histogram.
+ * Take one sample. 0 and nanoseconds a number; 1, where something else on the machine
+ * took the CPU; or a negative errno. With `latency` each draw is timed alone, and added
+ * to that histogram.
  */
 int team_sample(const struct subject *subject, unsigned processes, enum placement placement,
                 unsigned slice_ms, struct histogram *latency, double *ret_ns);
@@ -104,3 +106,7 @@ const char *bench_setting(const char *name);
 
 /* Each ends with an entry without a name. */
 extern const struct subject draw_subjects[];
+extern const struct subject uuid_subjects[];
+extern const struct subject time_subjects[];
+extern const struct subject command_subjects[];
+extern const struct subject server_subjects[];

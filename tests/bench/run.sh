@@ -2,16 +2,30 @@
 # SPDX-License-Identifier: MIT
 #
 # `make bench`: one run, everything side by side. Starts a private instance that
-# reserves durably on the real disk, goes round all subjects (bench.c), makes the
-# table, the JSON and the plots.
+# reserves durably on the real disk, and private servers of the peers that are
+# installed (`make bench-deps`), on Unix sockets in a directory of its own; goes
+# round all of them (bench.c); makes the table, the JSON and the plots; stops all.
 #
 #   ROUNDS=21        samples of each case
-#   ONLY=draw,time   only these groups of subjects
+#   ONLY='time ids,command'    only these groups of subjects
+#   PEERS=no         no servers of others
 #   SEQNUM_BENCH_OUTPUT=build/bench    where the results go
 #
 # Ratios mean something, nanoseconds depend on the host.
 
 set -eu
+
+# uuidd and libuuid meet at a path that is compiled in: have one of our own there.
+if [ -z "${BENCH_OWN_MOUNTS+set}" ]; then
+        if unshare --mount --propagation private true 2>/dev/null; then
+                BENCH_OWN_MOUNTS=1 exec unshare --mount --propagation private "$0" "$@"
+        fi
+        export BENCH_OWN_MOUNTS=
+fi
+
+# What else runs on this machine is not what is to be measured.
+renice -n -15 -p $$ >/dev/null 2>&1 || true
+
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(cd "${SEQNUM_BUILD:-build}" && pwd)
 output=${SEQNUM_BENCH_OUTPUT:-$build/bench}
@@ -25,6 +39,7 @@ chmod 755 "$dir"
 export SEQNUM_SHM=/seqnumd-bench.$$
 export BENCH_BUILD=$build BENCH_DIR=$dir
 servers=()
+made=() # directories that were not there
 
 cleanup() {
         status=$?
@@ -33,6 +48,10 @@ cleanup() {
                 kill -TERM "$pid" 2>/dev/null || true
         done
         wait
+        for path in ${made[@]+"${made[@]}"}; do
+                umount "$path" 2>/dev/null || true
+                rmdir "$path" || true
+        done
         rm -rf "$dir" "/dev/shm$SEQNUM_SHM"
         exit $status
 }
@@ -70,9 +89,13 @@ start_seqnumd() {
 }
 
 start_seqnumd
+if [ "${PEERS:-yes}" = yes ]; then
+        # shellcheck source=tests/bench/peers.sh
+        . "$here/peers.sh"
+        start_peers
+fi
 
-# shellcheck disable=SC2086 # no group, no argument
-"$build/tests/bench/bench" -r "$rounds" ${ONLY:+-g $ONLY} -l "$output/latency.tsv" >"$output/samples.tsv"
+"$build/tests/bench/bench" -r "$rounds" ${ONLY:+-g "$ONLY"} -l "$output/latency.tsv" >"$output/samples.tsv"
 
 # What measures by itself (long runs, other servers) adds lines of the same
 # format, run after the rounds: tests/bench/alone-*.sh, with the environment above.

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "bench.h"
+#include "seqnum-inline.h"
 #include "seqnum.h"
 
 #define GROUP "draw"
@@ -43,6 +44,49 @@ static int single(struct worker *worker, unsigned batch)
 
         for (unsigned i = 0; i < batch && r == 0; i++)
                 r = seqnum_next(seq, &worker->number);
+        return r < 0 ? r : (int)batch;
+}
+
+static int inlined(struct worker *worker, unsigned batch)
+{
+        struct seqnum *seq = worker->own;
+        int r = 0;
+
+        for (unsigned i = 0; i < batch && r == 0; i++)
+                r = seqnum_next_inline(seq, &worker->number);
+        return r < 0 ? r : (int)batch;
+}
+
+static int enter_block(struct worker *worker)
+{
+        struct seqnum_block *block;
+        int r;
+
+        r = enter(worker);
+        if (r >= 0)
+                r = seqnum_block_open(&block, worker->own, 0);
+        if (r >= 0)
+                worker->own = block;
+        return r;
+}
+
+static int blocks(struct worker *worker, unsigned batch)
+{
+        struct seqnum_block *block = worker->own;
+        int r = 0;
+
+        for (unsigned i = 0; i < batch && r == 0; i++)
+                r = seqnum_block_next(block, &worker->number);
+        return r < 0 ? r : (int)batch;
+}
+
+static int blocks_inlined(struct worker *worker, unsigned batch)
+{
+        struct seqnum_block *block = worker->own;
+        int r = 0;
+
+        for (unsigned i = 0; i < batch && r == 0; i++)
+                r = seqnum_block_next_inline(block, &worker->number);
         return r < 0 ? r : (int)batch;
 }
 
@@ -84,6 +128,10 @@ static int mutex(struct worker *worker, unsigned batch)
 const struct subject draw_subjects[] = {
         {GROUP, BARE, NULL, 8, .latency = true, .work = bare},
         {GROUP, "seqnum_next", BARE, 8, .latency = true, .enter = enter, .work = single},
+        {GROUP, "seqnum_next_inline", BARE, 8, .latency = true, .enter = enter, .work = inlined},
+        {GROUP, "seqnum_block_next", BARE, 8, .enter = enter_block, .work = blocks},
+        {GROUP, "seqnum_block_next_inline", BARE, 8, .latency = true, .enter = enter_block,
+         .work = blocks_inlined},
         {GROUP, "seqnum_next_run of 1000", BARE, 8, .enter = enter, .work = runs},
         {GROUP, "sem_wait, ++, sem_post", BARE, 8, .latency = true, .work = semaphore},
         {GROUP, "robust mutex", BARE, 8, .work = mutex},

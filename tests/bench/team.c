@@ -178,11 +178,26 @@ static int draw_for_latency(const struct sample *sample, struct worker *worker, 
         return r;
 }
 
+/* How long this process has waited for a CPU, by the kernel's account. */
+static uint64_t delay_nsec(void)
+{
+        unsigned long long delay = 0;
+        FILE *file = fopen("/proc/self/schedstat", "re");
+
+        if (file) {
+                if (fscanf(file, "%*u %llu", &delay) != 1)
+                        delay = 0;
+                (void)fclose(file);
+        }
+        return delay;
+}
+
 static int measure(const struct sample *sample, struct worker *worker, struct seat *seat)
 {
         uint64_t begin = atomic_load(&arena->begin), end = begin + sample->nsec;
         int r;
 
+        seat->delayed = delay_nsec();
         sleep_until(begin);
         /* Who has a CPU to itself begins when it wakes; who waits for one has begun. */
         if (sample->processes <= sample->cpus)
@@ -190,6 +205,7 @@ static int measure(const struct sample *sample, struct worker *worker, struct se
         r = sample->latency ? draw_for_latency(sample, worker, seat, end)
                             : draw_for_throughput(sample, worker, seat, end);
         seat->nsec = now_nsec() - begin;
+        seat->delayed = delay_nsec() - seat->delayed;
         return r < 0 ? r : 0;
 }
 
@@ -259,6 +275,18 @@ static double figure(const struct sample *sample)
         return (double)cpus / rate;
 }
 
+/* Each worker has a CPU to itself, and yet one had to wait for it: more than 3 of 100. */
+static bool disturbed(const struct sample *sample)
+{
+        bool alone = sample->processes <= sample->cpus && !sample->subject->server &&
+                     !sample->subject->both_ways;
+
+        for (unsigned i = 0; alone && i < sample->processes; i++)
+                if (arena->seats[i].delayed * 32 > arena->seats[i].nsec)
+                        return true;
+        return false;
+}
+
 int team_sample(const struct subject *subject, unsigned processes, enum placement placement,
                 unsigned slice_ms, struct histogram *latency, double *ret_ns)
 {
@@ -293,7 +321,7 @@ int team_sample(const struct subject *subject, unsigned processes, enum placemen
         *ret_ns = figure(&sample);
         for (unsigned i = 0; latency && i < processes; i++)
                 histogram_add(latency, &arena->seats[i].histogram);
-        return 0;
+        return disturbed(&sample) ? 1 : 0;
 }
 
 static int mutex_make(pthread_mutex_t *mutex)

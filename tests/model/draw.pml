@@ -172,11 +172,21 @@ judge:
                         abandon();
                         goto end_draw
                 :: k < FROZEN_BIT && k >= f && k + n <= c ->
-                        grant();
                         c = 0;
                         f = 0;
-                        abandon();
-                        goto end_draw
+                        if
+                        :: grant();
+                                abandon();
+                                goto end_draw
+#ifndef PATIENT
+                        :: n == 2 -> /* a block: the second is kept for later */
+                                assert(k + n <= store_hi);
+                                take(k, k + 1);
+                                k++;
+                                n = 1;
+                                goto end_keeping
+#endif
+                        fi
                 :: else ->
                         c = 0;
                         f = 0
@@ -202,6 +212,23 @@ skip_void:
                 f = 0;
                 goto end_draw
         };
+#ifndef PATIENT
+/* With the rest of a block, which was granted: whatever became of the window since. */
+end_keeping:
+        atomic {
+                if
+                :: take(k, k + 1)
+#ifdef GIVE_BACK_BLINDLY
+                :: next[o] = k
+#else
+                :: give_back()
+#endif
+                :: true /* killed */
+                fi;
+                abandon();
+                goto end_draw
+        };
+#endif
 
 #ifdef GIVE_BACK_VOID
 unclaim:

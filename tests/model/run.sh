@@ -131,6 +131,7 @@ caught PUBLISH_FIRST -DLIVES=2 -DMOVES=1     # the ceiling rises before the comm
 caught JUMP_FLOOR_LAST -DJUMPS -DLIVES=1     # a jump raises the ceiling before the floor
 caught GIVE_BACK_VOID -DLIVES=3 -DMOVES=0    # a void claim is given back
 caught SKIP_BLINDLY -DJUMPS -DLIVES=1        # who finds `next` below the floor stores it
+caught GIVE_BACK_BLINDLY -DLIVES=2 -DMOVES=1 # a block's rest is given back though others claimed since
 caught EXACT_WINS -DLIVES=2 -DMOVES=0        # adoption prefers the saved position to a higher one
 caught KEEP_STATE -DLIVES=4 -DMOVES=0        # adoption leaves an open window's state at frozen
 caught SAVE_BELOW -DJUMPS -DLIVES=3 -DMOVES=1       # a freeze ends below the last jump
