@@ -8,9 +8,11 @@
  * durable before the first is handed out. What a block adds is what becomes of them
  * later:
  *
- *   - the sequence is dropped, restarted or altered: its window is closed, which is
- *     looked at for each number, and what is left is dropped. A restarted sequence
- *     may come by these numbers once more;
+ *   - the sequence is dropped or restarted: its window is closed, which is looked at
+ *     for each number, and what is left is dropped. A restarted sequence may come by
+ *     these numbers once more;
+ *   - it is altered: the new life begins behind all that was claimed, so what is left
+ *     is nobody else's and goes on being handed out;
  *   - fork: the child's copy is emptied before the child runs (handle.c);
  *   - the block is closed: what is left is given back by compare-and-swap, if nobody
  *     has claimed since. Not in a frozen window, of which `next` has a bit that the

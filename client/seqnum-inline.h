@@ -122,8 +122,8 @@ static inline int seqnum_next_inline(struct seqnum *seq, int64_t *ret)
 
 /*
  * seqnum_block_next(). The numbers are ours already; what is looked at is whether
- * the sequence was dropped, restarted or altered since: then its window is closed,
- * and what is left of the block is not issued any more. In a forked child there is
+ * the sequence was dropped or restarted since: then its window is closed, and what is
+ * left of the block is not issued any more. In a forked child there is
  * nothing left.
  */
 static inline int seqnum_block_next_inline(struct seqnum_block *block, int64_t *ret)

@@ -175,8 +175,9 @@ int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret);
  * when the block is filled: a number may be lower than one that another process
  * drew before. What is left when the process dies is skipped; when the block is
  * closed it is given back, unless others have drawn since. When the sequence is
- * dropped, restarted or altered, what is left is not issued any more. A child of
- * fork(2) has no part in it: its copy is empty, and refused with -ECHILD.
+ * dropped or restarted, what is left is not issued any more; when it is altered, it
+ * is, and the next fill follows the new parameters. A child of fork(2) has no part in
+ * it: its copy is empty, and refused with -ECHILD.
  *
  * open: `size` numbers are claimed at a time, fewer where fewer are left; 0: a size
  * that adapts to how fast they are used. Takes nothing yet. A block belongs to one

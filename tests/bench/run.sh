@@ -81,6 +81,8 @@ start_seqnumd() {
 	[sequence bench]
 	[sequence bench-time]
 	kind = time
+	node_bits = 0
+	serial_bits = 22
 	INI
         "$build/seqnumd" -c "$dir/seqnumd.ini" 2>"$dir/seqnumd.log" &
         servers+=($!)

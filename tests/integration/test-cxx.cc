@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// seqnum.h from C++: it compiles, links with C names, and its types and macros
-// work there. Needs no daemon; what the functions do is tested in C.
+// seqnum.h and seqnum-inline.h from C++: they compile, link with C names, and their
+// types and macros work there. Needs no daemon; what the functions do is tested in C.
 
 #include <cerrno>
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <string>
 #include <type_traits>
 
+#include "seqnum-inline.h"
 #include "seqnum.h"
 
 static_assert(std::is_trivial<seqnum_run>::value, "a run is plain data");
@@ -36,7 +37,12 @@ static bool all_link()
         int (*volatile peek)(seqnum *, std::int64_t *) = seqnum_peek;
         int (*volatile set_timeout)(seqnum_client *, std::uint64_t) = seqnum_set_timeout;
 
-        return open && next && next_run && peek && set_timeout;
+        int (*volatile next_inline)(seqnum *, std::int64_t *) = seqnum_next_inline;
+        int (*volatile block_next)(seqnum_block *, std::int64_t *) = seqnum_block_next;
+        int (*volatile block_next_inline)(seqnum_block *, std::int64_t *) =
+                seqnum_block_next_inline;
+
+        return next_inline && block_next && block_next_inline && open && next && next_run && peek && set_timeout;
 }
 
 int main()
