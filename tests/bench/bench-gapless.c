@@ -8,6 +8,8 @@
  * process that draws from a gapless sequence; sixteen that do. Then, without any
  * disk, begin and rollback of one process that nobody competes with.
  *
+ * For people to standard error, samples as `make bench` has them to standard output.
+ *
  * usage: bench-gapless SEQUENCE DIRECTORY [ROUNDS [SECONDS]]
  * needs $SEQNUM_SHM. DIRECTORY: on the disk that has the daemon's state.
  */
@@ -128,9 +130,9 @@ static uint64_t sqlite(void)
 }
 
 static struct subject subjects[] = {
-        {.name = "SQLite, 1 process", .n_processes = 1, .work = sqlite},
-        {.name = "gapless, 1 process", .n_processes = 1, .work = gapless},
-        {.name = "gapless, 16 processes", .n_processes = CREW, .work = gapless},
+        {.name = "SQLite commit", .n_processes = 1, .work = sqlite},
+        {.name = "gapless commit", .n_processes = 1, .work = gapless},
+        {.name = "gapless commit, 16 processes", .n_processes = CREW, .work = gapless},
 };
 
 #define N_SUBJECTS (sizeof(subjects) / sizeof(subjects[0]))
@@ -164,20 +166,30 @@ static double rollback_ns(struct seqnum *seq)
         return (double)(now_ns() - begin) / ROLLBACKS;
 }
 
+static void print_sample(const char *subject, const char *than, size_t round, double ns)
+{
+        printf("gapless\t%s\t1\tscheduler\t%s\t%zu\t%.1f\n", subject, than, round + 1, ns);
+}
+
 static void report(size_t rounds)
 {
         double base = 0;
 
-        printf("%-26s %10s %10s %10s %8s\n", "commits a second", "median", "least", "most",
-               "ratio");
+        (void)fprintf(stderr, "%-30s %10s %10s %10s %8s\n", "commits a second", "median", "least",
+                      "most", "ratio");
         for (size_t i = 0; i < N_SUBJECTS; i++) {
                 double *rates = subjects[i].rates;
 
+                printf("#\tgapless\t%s\n", subjects[i].name);
+                for (size_t round = 0; round < rounds; round++)
+                        print_sample(subjects[i].name, i > 0 ? subjects[0].name : "", round,
+                                     1e9 / rates[round]);
                 qsort(rates, rounds, sizeof(*rates), compare);
                 if (i == 0)
                         base = rates[rounds / 2];
-                printf("%-26s %10.0f %10.0f %10.0f %8.2f\n", subjects[i].name, rates[rounds / 2],
-                       rates[0], rates[rounds - 1], rates[rounds / 2] / base);
+                (void)fprintf(stderr, "%-30s %10.0f %10.0f %10.0f %8.2f\n", subjects[i].name,
+                              rates[rounds / 2], rates[0], rates[rounds - 1],
+                              rates[rounds / 2] / base);
         }
 }
 
@@ -188,11 +200,14 @@ static void report_rollbacks(size_t rounds)
 
         if (!seq)
                 return;
-        for (size_t i = 0; i < rounds; i++)
+        printf("#\tgapless\tbegin and rollback\n");
+        for (size_t i = 0; i < rounds; i++) {
                 ns[i] = rollback_ns(seq);
+                print_sample("begin and rollback", "", i, ns[i]);
+        }
         qsort(ns, rounds, sizeof(*ns), compare);
-        printf("begin and rollback, nobody else there: %.1f ns (%.1f to %.1f)\n", ns[rounds / 2],
-               ns[0], ns[rounds - 1]);
+        (void)fprintf(stderr, "begin and rollback, nobody else there: %.1f ns (%.1f to %.1f)\n",
+                      ns[rounds / 2], ns[0], ns[rounds - 1]);
 }
 
 int main(int argc, char **argv)

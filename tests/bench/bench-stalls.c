@@ -10,9 +10,12 @@
  * Printed: the latencies of both, the ratio of their 99.9th percentiles; how many
  * draws waited for a reservation after a second of warm-up, by the daemon's own
  * count; how long it took from cold to full speed; and the processor time that
- * the daemon used. Not a test: it asserts nothing.
+ * the daemon used. Not a test: it asserts nothing. For people to standard error,
+ * samples as `make bench` has them to standard output, with REMARK in their names;
+ * and what no sample can say as facts, one a line, into the file that
+ * $BENCH_FACTS names.
  *
- * usage: bench-stalls SEQUENCE DAEMON_PID [PROCESSES [SECONDS]]
+ * usage: bench-stalls SEQUENCE DAEMON_PID [PROCESSES [SECONDS [REMARK]]]
  * needs $SEQNUM_SHM and $SEQNUM_BUILD.
  */
 
@@ -269,9 +272,25 @@ static uint64_t processor_ns(const char *pid)
 
 static void print_latencies(const char *what, const struct histogram *h, double rate)
 {
-        printf("%-14s %9.1f %8.1f %8.1f %8.1f %8.1f %9.1f %11.1f\n", what, rate / 1e6,
-               quantile_ns(h, 0.5), quantile_ns(h, 0.9), quantile_ns(h, 0.99),
-               quantile_ns(h, 0.999), quantile_ns(h, 0.9999), quantile_ns(h, 1 - 1e-12));
+        (void)fprintf(stderr, "%-14s %9.1f %8.1f %8.1f %8.1f %8.1f %9.1f %11.1f\n", what,
+                      rate / 1e6, quantile_ns(h, 0.5), quantile_ns(h, 0.9), quantile_ns(h, 0.99),
+                      quantile_ns(h, 0.999), quantile_ns(h, 0.9999), quantile_ns(h, 1 - 1e-12));
+}
+
+/* The 99.9th percentiles, as samples. */
+static void print_samples(const struct histogram *bare, const struct histogram *draws,
+                          const char *remark)
+{
+        char names[2][128];
+
+        (void)snprintf(names[0], sizeof(names[0]), "99.9 %% of bare xadd, %u at once%s",
+                       n_processes, remark);
+        (void)snprintf(names[1], sizeof(names[1]), "99.9 %% of seqnum_next, %u at once%s",
+                       n_processes, remark);
+        printf("#\tstalls\t%s\n#\tstalls\t%s\n", names[0], names[1]);
+        printf("stalls\t%s\t1\tscheduler\t\t1\t%.2f\n", names[0], quantile_ns(bare, 0.999));
+        printf("stalls\t%s\t1\tscheduler\t%s\t1\t%.2f\n", names[1], names[0],
+               quantile_ns(draws, 0.999));
 }
 
 /* The first millisecond from which on ten in a row come to 80 % of the later rate. */
@@ -296,7 +315,7 @@ static int ramp_msec(void)
         return RAMP_MSEC;
 }
 
-static void report(double seconds)
+static void report_latencies(double seconds, const char *remark)
 {
         static struct histogram bare, draws;
         uint64_t drawn = 0, bare_done = 0;
@@ -307,34 +326,57 @@ static void report(double seconds)
                 drawn += arena->processes[i].drawn;
                 bare_done += arena->processes[i].bare_done;
         }
-        printf("%-14s %9s %8s %8s %8s %8s %9s %11s\n", "ns", "M/s", "p50", "p90", "p99", "p99.9",
-               "p99.99", "max");
+        (void)fprintf(stderr, "%-14s %9s %8s %8s %8s %8s %9s %11s\n", "ns", "M/s", "p50", "p90",
+                      "p99", "p99.9", "p99.99", "max");
         print_latencies("bare xadd", &bare, (double)bare_done / (2 * BARE_SEC));
         print_latencies("seqnum_next", &draws, (double)drawn / seconds);
-        printf("p99.9, ratio to bare: %.2f\n",
-               quantile_ns(&draws, 0.999) / quantile_ns(&bare, 0.999));
-        printf("from cold to full speed: %d ms\n", ramp_msec());
+        (void)fprintf(stderr, "p99.9, ratio to bare: %.2f\n",
+                      quantile_ns(&draws, 0.999) / quantile_ns(&bare, 0.999));
+        print_samples(&bare, &draws, remark);
 }
 
-static int measure(const char *name, const char *daemon, double seconds)
+/* What the daemon had done, and what had waited for it, at some moment. */
+struct account {
+        int64_t waits, refills;
+        uint64_t processor_ns, now_ns;
+};
+
+static struct account account_take(const char *name, const char *daemon)
 {
-        int64_t waits_before, waits, refills_before, refills;
-        pid_t pids[PROCESSES_MAX];
-        uint64_t processor;
+        return (struct account){
+                .waits = info(name, "waits"),
+                .refills = info(name, "refills"),
+                .processor_ns = processor_ns(daemon),
+                .now_ns = now_ns(),
+        };
+}
+
+static void report_account(const struct account *warm, const struct account *end)
+{
+        double seconds = (double)(end->now_ns - warm->now_ns) / 1e9;
+        double share = (double)(end->processor_ns - warm->processor_ns) / seconds / 1e7;
+        const char *path = getenv("BENCH_FACTS");
+        FILE *facts = path ? fopen(path, "ae") : NULL;
+
+        (void)fprintf(stderr, "from cold to full speed: %d ms\n", ramp_msec());
+        (void)fprintf(stderr,
+                      "draws that waited: %" PRId64 " in the first second, %" PRId64
+                      " in the %.1f seconds after it, of %" PRId64 " refills\n",
+                      warm->waits, end->waits - warm->waits, seconds, end->refills - warm->refills);
+        (void)fprintf(stderr, "processor time of the daemon: %.3f %% of one processor\n", share);
+        if (!facts)
+                return;
+        (void)fprintf(facts, "stalls_%u_waits %" PRId64 "\n", n_processes,
+                      end->waits - warm->waits);
+        (void)fprintf(facts, "stalls_%u_ramp_ms %d\n", n_processes, ramp_msec());
+        (void)fprintf(facts, "stalls_%u_daemon_percent %.3f\n", n_processes, share);
+        (void)fclose(facts);
+}
+
+static int join_all(const pid_t *pids, const char *name)
+{
         int status, failed = 0;
 
-        for (unsigned i = 0; i < n_processes; i++)
-                pids[i] = start_process(i, name, seconds);
-        while (atomic_load(&arena->ready) < 2 * n_processes)
-                (void)usleep(1000);
-        (void)usleep(WARM_UP_SEC * 1000000);
-        waits_before = info(name, "waits");
-        refills_before = info(name, "refills");
-        processor = processor_ns(daemon);
-        (void)usleep((useconds_t)((seconds - WARM_UP_SEC) * 1e6) - 100000);
-        processor = processor_ns(daemon) - processor;
-        waits = info(name, "waits");
-        refills = info(name, "refills");
         for (unsigned i = 0; i < n_processes; i++) {
                 (void)waitpid(pids[i], &status, 0);
                 if (status == 0)
@@ -343,12 +385,26 @@ static int measure(const char *name, const char *daemon, double seconds)
                 (void)fprintf(stderr, "bench-stalls: %s: %s\n", name,
                               seqnum_strerror(arena->processes[i].error));
         }
-        report(seconds);
-        printf("draws that waited: %" PRId64 " in the first second, %" PRId64
-               " in the %.0f seconds after it, of %" PRId64 " refills\n",
-               waits_before, waits - waits_before, seconds - WARM_UP_SEC, refills - refills_before);
-        printf("processor time of the daemon: %.3f %% of one processor\n",
-               (double)processor / (seconds - WARM_UP_SEC - 0.1) / 1e7);
+        return failed;
+}
+
+static int measure(const char *name, const char *daemon, double seconds, const char *remark)
+{
+        struct account warm, end;
+        pid_t pids[PROCESSES_MAX];
+        int failed;
+
+        for (unsigned i = 0; i < n_processes; i++)
+                pids[i] = start_process(i, name, seconds);
+        while (atomic_load(&arena->ready) < 2 * n_processes)
+                (void)usleep(1000);
+        (void)usleep(WARM_UP_SEC * 1000000);
+        warm = account_take(name, daemon);
+        (void)usleep((useconds_t)((seconds - WARM_UP_SEC) * 1e6) - 100000);
+        end = account_take(name, daemon);
+        failed = join_all(pids, name);
+        report_latencies(seconds, remark);
+        report_account(&warm, &end);
         return failed;
 }
 
@@ -360,9 +416,10 @@ int main(int argc, char **argv)
                 n_processes = (unsigned)strtoul(argv[3], NULL, 10);
         if (argc > 4)
                 seconds = strtod(argv[4], NULL);
-        if (argc < 3 || argc > 5 || n_processes < 1 || n_processes > PROCESSES_MAX || seconds < 2) {
-                (void)fprintf(stderr,
-                              "usage: bench-stalls SEQUENCE DAEMON_PID [PROCESSES [SECONDS]]\n");
+        if (argc < 3 || argc > 6 || n_processes < 1 || n_processes > PROCESSES_MAX || seconds < 2) {
+                (void)fprintf(
+                        stderr,
+                        "usage: bench-stalls SEQUENCE DAEMON_PID [PROCESSES [SECONDS [REMARK]]]\n");
                 return 2;
         }
         arena = mmap(NULL, sizeof(*arena), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
@@ -372,5 +429,5 @@ int main(int argc, char **argv)
                 return 1;
         }
         calibrate();
-        return measure(argv[1], argv[2], seconds);
+        return measure(argv[1], argv[2], seconds, argc > 5 ? argv[5] : "");
 }

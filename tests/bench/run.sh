@@ -101,6 +101,8 @@ fi
 
 # What measures by itself (long runs, other servers) adds lines of the same
 # format, run after the rounds: tests/bench/alone-*.sh, with the environment above.
+: >"$output/facts"
+export BENCH_FACTS=$output/facts
 for script in "$here"/alone-*.sh; do
         if [ -e "$script" ] && [ -z "${ONLY:-}" ]; then
                 "$script" >>"$output/samples.tsv"
@@ -109,7 +111,7 @@ done
 
 # Processor time of the daemon over all of this, by the kernel's account.
 read -r -a stat <"/proc/$BENCH_SEQNUMD/stat"
-echo "seqnumd_cpu_ms $(((stat[13] + stat[14]) * 1000 / $(getconf CLK_TCK)))" >"$output/facts"
+echo "seqnumd_cpu_ms $(((stat[13] + stat[14]) * 1000 / $(getconf CLK_TCK)))" >>"$output/facts"
 "$build/seqnum" info bench | sed -n 's/^\(index\|refills\|waits\): */bench_\1 /p' >>"$output/facts"
 
 "$here/report.sh" "$output"
