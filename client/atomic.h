@@ -56,13 +56,15 @@ static inline uint64_t cell_next(const _Atomic(uint64_t) *next)
 }
 
 /*
- * Daemon, at a freeze: sets `bit` and returns the index at which claims ended.
- * It takes its place in the one total order of claims of this cell, so that
- * every claim is either before it and counted or after it and void.
+ * Daemon, at a freeze: set `bit` if `next` is still what was seen; what is there is
+ * put into *seen otherwise. Success takes its place in the one total order of claims
+ * of this cell, so that every claim is either before it and counted or after it and
+ * void. A release: who sees the bit sees where, as it was noted before.
  */
-static inline uint64_t cell_freeze(_Atomic(uint64_t) *next, uint64_t bit)
+static inline bool cell_freeze(_Atomic(uint64_t) *next, uint64_t *seen, uint64_t bit)
 {
-        return atomic_fetch_or_explicit(next, bit, memory_order_seq_cst);
+        return atomic_compare_exchange_strong_explicit(next, seen, *seen | bit,
+                                                       memory_order_seq_cst, memory_order_seq_cst);
 }
 
 /*

@@ -35,8 +35,9 @@ static struct adopt_plan fresh(uint64_t position, const char *remark)
 
 /*
  * The window was closed by a freeze. Where, is best known to the store, if the
- * daemon lived to save it; else to the window; else, if the daemon died right
- * after it set the bit, it is where void claims have carried `next` meanwhile.
+ * daemon lived to save it; else to the window, where it was noted before. (That it
+ * was not, and void claims have carried `next` on from there, takes somebody else
+ * who set the bit, or a daemon of before it was done so.)
  * Of two answers the higher wins: a store restored from a backup is behind.
  */
 static struct adopt_plan decide_frozen(const struct sequence *sequence,

@@ -103,12 +103,15 @@ static int close_and_look(struct segment *segment, uint32_t slot, struct lost *l
         struct adopt_plan plan;
         struct adopt_view view;
         char message[256];
+        uint64_t next;
 
         if (sequence_params_check(&known.params, message, sizeof(message)) ||
             window->origin < known.params.min || window->origin > known.params.max)
                 return -EBADMSG;
         known.map = sequence_map_make(&known.params, window->origin);
-        (void)cell_freeze(&cell->next, CELL_FROZEN);
+        next = cell_next(&cell->next);
+        while (!(next & CELL_FROZEN) && !window_try_close(segment, slot, &next))
+                ;
         view = adopt_look(window, cell);
         plan = adopt_decide(&known, &view);
         if (plan.remark)

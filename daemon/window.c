@@ -126,19 +126,41 @@ bool window_grant(struct segment *segment, struct sequence *sequence, uint64_t l
                cell_next(&segment->map.cells[sequence->slot].next) > sequence->low;
 }
 
-/* What follows the freeze's bit: note where, then lower the ceiling to it. */
+static void note_closed(struct window *window, uint64_t index)
+{
+        window_publish(&window->frozen, index);
+        publish_u32(&window->state, WINDOW_FROZEN);
+}
+
+static void lower_ceiling(struct window *window, struct sequence *sequence, uint64_t index)
+{
+        if (index >= sequence->ceiling)
+                return;
+        sequence->ceiling = index;
+        window_publish(&window->ceiling, index);
+}
+
+/* What follows the freeze's bit: it is known where claims ended. */
 static void close_at(struct window *window, struct sequence *sequence, uint64_t index)
 {
         sequence->frozen = true;
         sequence->frozen_at = index;
-        window_publish(&window->frozen, index);
-        publish_u32(&window->state, WINDOW_FROZEN);
-        if (index < sequence->ceiling) {
-                sequence->ceiling = index;
-                window_publish(&window->ceiling, index);
-        }
+        note_closed(window, index);
+        lower_ceiling(window, sequence, index);
 }
 
+bool window_try_close(struct segment *segment, uint32_t slot, uint64_t *seen)
+{
+        if (*seen & CELL_FROZEN)
+                return false;
+        note_closed(&segment->windows[slot], *seen);
+        return cell_freeze(&segment->map.cells[slot].next, seen, CELL_FROZEN);
+}
+
+/*
+ * Each time that somebody claims in between, the ceiling comes down to there: they
+ * wait then, and do not claim again, so it ends.
+ */
 uint64_t window_freeze(struct segment *segment, struct sequence *sequence)
 {
         struct window *window = &segment->windows[sequence->slot];
@@ -146,9 +168,14 @@ uint64_t window_freeze(struct segment *segment, struct sequence *sequence)
 
         if (sequence->frozen)
                 return sequence->frozen_at;
-        index = cell_freeze(&segment->map.cells[sequence->slot].next, CELL_FROZEN);
-        if (index & CELL_FROZEN) /* not by us: claims since then are anybody's guess */
-                index = sequence_durable(sequence);
+        index = cell_next(&segment->map.cells[sequence->slot].next);
+        while (!window_try_close(segment, sequence->slot, &index)) {
+                if (index & CELL_FROZEN) { /* not by us: claims since then are anybody's guess */
+                        index = sequence_durable(sequence);
+                        break;
+                }
+                lower_ceiling(window, sequence, believable(sequence, index));
+        }
         index = believable(sequence, index < sequence->lo ? sequence->lo : index);
         close_at(window, sequence, index);
         return index;

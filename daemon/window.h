@@ -10,6 +10,9 @@
  *     duty: every function here that raises one takes a range it confirmed).
  *   - `next` is lowered only by a thaw, over claims that are void because the
  *     freeze's bit was in them.
+ *   - A freeze notes where claims end before it ends them, by compare-and-swap, so
+ *     that a daemon that comes after one that died in it need not guess: claims made
+ *     since then have carried `next` on.
  *   - A freeze lowers the ceiling to where claims ended before the caller saves
  *     that index as the exact position, so that nothing above it is granted
  *     that a later daemon, which begins there, would grant again.
@@ -42,6 +45,13 @@ bool window_grant(struct segment *segment, struct sequence *sequence, uint64_t l
  * above the ceiling if draws were waiting. Idempotent.
  */
 uint64_t window_freeze(struct segment *segment, struct sequence *sequence);
+
+/*
+ * The freeze's first steps, of a slot that nobody serves yet: note *seen as the index
+ * at which claims end, then end them there. False: `next` has moved, or claims had
+ * ended before; *seen is what it is now.
+ */
+bool window_try_close(struct segment *segment, uint32_t slot, uint64_t *seen);
 
 /*
  * Take over an open window with the floor and ceiling found in it, or a closed

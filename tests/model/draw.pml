@@ -241,16 +241,9 @@ unclaim:
 byte lives = LIVES - 1; /* daemons to come */
 byte moves = MOVES;
 
-/*
- * After any step the daemon may be dead; that it dies later is no different.
- * But when gaps are looked for it does not die between a freeze's first step
- * and the third: until it has noted where claims ended, nobody knows but
- * `next`, which void claims carry on. Here alone a crash skips numbers.
- */
+/* After any step the daemon may be dead; that it dies later is no different. */
 #if defined(CLEAN)
 #define DEADLY false
-#elif defined(PATIENT)
-#define DEADLY (lives > 0 && !(next[o] >= FROZEN_BIT && state[o] != FROZEN))
 #else
 #define DEADLY (lives > 0)
 #endif
@@ -399,14 +392,31 @@ publish:
         goto serve;
 
 freeze:
+#ifdef NOTE_LATE
         STEP(
                 x = MAX(next[o], START);
                 next[o] = next[o] + FROZEN_BIT; /* fetch_or */
                 stopping = true
         );
+#else
+        STEP(x = next[o]; stopping = true);
+note: /* nobody asks for either before the bit is set */
+        STEP(frozen[o] = x; state[o] = FROZEN);
+        atomic { /* compare-and-swap */
+#ifdef CLOSE_BLINDLY
+                next[o] = next[o] + FROZEN_BIT; MAY_DIE; goto closed
+#endif
+                if
+                :: next[o] == x && x >= START -> next[o] = next[o] + FROZEN_BIT; MAY_DIE; goto closed
+                :: next[o] == x && x < START -> next[o] = next[o] + FROZEN_BIT; x = START; MAY_DIE
+                :: next[o] != x -> x = next[o]; MAY_DIE; goto lower
+                fi
+        };
+#endif
 close:
         STEP(frozen[o] = x);
         STEP(state[o] = FROZEN);
+closed:
 #ifndef NO_LOWER
         STEP(ceiling[o] = MIN(ceiling[o], x));
 #endif
@@ -445,6 +455,12 @@ retire:
         STEP(floor[o] = CLOSED);
         STEP(state[o] = RETIRED);
         goto create;
+
+#ifndef NOTE_LATE
+lower: /* draws wait then, and come to rest */
+        STEP(ceiling[o] = MIN(ceiling[o], MAX(x, START)));
+        goto note;
+#endif
 
 died:
         atomic {

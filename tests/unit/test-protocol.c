@@ -230,7 +230,9 @@ static void cut_short(struct world *world)
                         if (lo > sequence->ceiling && roll(world, 2))
                                 window_publish(&window->floor, lo);
                 } else {
-                        (void)cell_freeze(next, CELL_FROZEN);
+                        uint64_t seen = cell_next(next);
+
+                        (void)window_try_close(&world->segment, sequence->slot, &seen);
                 }
         } else if ((sequence->hi > sequence->frozen_at && !sequence->exact) ||
                    store_reserve(world, sequence->frozen_at + 9 - sequence->hi)) {

@@ -575,11 +575,13 @@ static void test_adopt_frozen(void **state)
         struct unit *unit = *state;
         struct seqnum *seq;
         struct sequence *sequence = plain(unit, &seq);
+        uint64_t next;
 
         unit_grant(unit, sequence, 0, 10);
         expect_range(seq, 0, 4);
+        next = 4;
         /* The last daemon set the bit and died. */
-        (void)cell_freeze(&unit_cell(unit, sequence)->next, CELL_FROZEN);
+        assert_true(cell_freeze(&unit_cell(unit, sequence)->next, &next, CELL_FROZEN));
         window_adopt_frozen(unit->segment, sequence, 0, 10, 4);
         assert_int_equal(see_u32(&unit_window(unit, sequence)->state), WINDOW_FROZEN);
         assert_true(window_look(&unit_window(unit, sequence)->ceiling) == 4);
