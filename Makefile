@@ -251,6 +251,7 @@ $(BUILD)/tests/integration/test-%: $(BUILD)/tests/integration/test-%.o $(HARNESS
 		$(AGAINST_LIBRARY) $(CMOCKA_LIBS) $(TEST_LIBS)
 
 $(BUILD)/tests/integration/test-hiredis: TEST_LIBS = -lhiredis
+$(BUILD)/tests/integration/test-step-daemon: TEST_LIBS = -lsqlite3
 
 $(BUILD)/tests/integration/test-%: tests/integration/test-%.cc $(BUILD)/$(LIBRARY)
 	@mkdir -p $(@D)
@@ -298,7 +299,7 @@ check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some,
 # The order is that of the page 'Guarantees' in the README.
 TORTURE_TESTS := $(addprefix $(BUILD)/tests/integration/,test-crash test-reboot test-stop \
 	test-gapless test-time test-power test-block \
-	test-step-client test-step-gapless)
+	test-step-client test-step-gapless test-step-daemon)
 SCALE ?= 20
 
 torture: check-programs ## the long form of what does harm, hours; SCALE=20, TESTS=pattern

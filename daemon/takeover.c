@@ -146,11 +146,32 @@ static int adopt_sequence(struct service *service, struct sequence *sequence)
         return adopt_found(service, sequence, &plan, slot);
 }
 
-/* Slots of sequences that are no more, dropped as the last daemon died. */
+/*
+ * The slot of a sequence that is no more, dropped as the last daemon died. Its name
+ * must not lead there any longer, or clients would wait for what is to come of it.
+ */
+static int retire_orphan(const struct mapping *map, const char *name, size_t length, uint32_t slot,
+                         void *userdata)
+{
+        struct service *service = userdata;
+        char copy[SEQUENCE_NAME_MAX + 1];
+
+        (void)map;
+        if (registry_at(&service->registry, slot))
+                return 0;
+        memcpy(copy, name, length);
+        copy[length] = '\0';
+        segment_remove(service->segment, copy, slot);
+        window_retire(service->segment, slot);
+        return 0;
+}
+
+/* Those, and slots that never got a name. */
 static void retire_orphans(struct service *service)
 {
         struct segment *segment = service->segment;
 
+        (void)directory_each(&segment->map, retire_orphan, service);
         for (uint32_t slot = 0; slot < segment->slots_used; slot++)
                 if (!registry_at(&service->registry, slot) &&
                     see_u32(&segment->windows[slot].state) != WINDOW_RETIRED)

@@ -373,6 +373,8 @@ static void become_daemon(const struct instance *instance, pid_t parent)
         (void)unsetenv("WATCHDOG_PID");
         if (instance->listener)
                 pass_listener(instance->listener);
+        if (instance->halted)
+                (void)raise(SIGSTOP);
         execl(program("seqnumd"), "seqnumd", "-c", instance->ini, NULL);
         (void)fprintf(stderr, "%s: %s\n", program("seqnumd"), strerror(errno));
         _exit(127);
@@ -432,6 +434,12 @@ static void await_notice(struct instance *instance, const char *line)
 void instance_await_ready(struct instance *instance)
 {
         await_notice(instance, "READY=1");
+}
+
+bool instance_ready(struct instance *instance)
+{
+        collect_notices(instance);
+        return has_line(instance->notices, "READY=1");
 }
 
 void instance_start(struct instance *instance)

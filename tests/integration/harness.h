@@ -48,6 +48,7 @@ struct instance {
         int notify;         /* datagram socket to which it says that it is ready */
         char notices[4096]; /* what it said there */
         int listener;       /* passed to the daemon as systemd would, 0: none */
+        bool halted;        /* who is to become the daemon stops (SIGSTOP) just before */
         struct crew *crew;
         pid_t children[CHILDREN_MAX];
         struct instance *twin; /* freed with this one */
@@ -111,6 +112,7 @@ void instance_configure(struct instance *instance, const char *format, ...)
 void instance_start(struct instance *instance);  /* and wait until it says that it is ready */
 void instance_launch(struct instance *instance); /* and don't wait */
 void instance_await_ready(struct instance *instance);
+bool instance_ready(struct instance *instance);        /* has it said so? */
 void instance_kill(struct instance *instance);         /* SIGKILL */
 void instance_stop(struct instance *instance);         /* SIGTERM; it must exit with 0 */
 void instance_reload(struct instance *instance);       /* SIGHUP, until it is ready again */
