@@ -12,6 +12,11 @@
  *   - nobody waits for ever (an invalid end state otherwise);
  *   - when all is quiet, nothing was drawn past the low mark unanswered.
  *
+ * With DEATHS: that many clients are killed in the midst of posting, which is two steps:
+ * to count, then to wake who sleeps. Then those who wait ring once more when a slice
+ * has passed and nothing was done, whatever is pending; and what nobody waits for may
+ * go unanswered.
+ *
  * Every step is one access to something shared. Memory orders: two steps stand in
  * the order of the program where client/atomic.h says so, by an exchange or a
  * sequentially consistent access. Each pair that Dekker's pattern rests on has a rule
@@ -36,12 +41,17 @@
 #define RESERVE 4 /* at most, of each commit; the pace may also slow down to one */
 #endif
 
+#ifndef DEATHS
+#define DEATHS 0
+#endif
+
 #define LIMIT (CLIENTS * CLAIMS + 1)
 #define NEVER 255 /* a low mark that nobody draws past */
 
 byte next, ceiling, low = NEVER;
 bool word, summary; /* the bit of the sequence; the bit of its word */
-byte posts;
+byte posts, deaths = DEATHS;
+bool asleep; /* the daemon, in sem_wait(3) */
 
 inline ring()
 {
@@ -60,9 +70,27 @@ inline ring()
 #endif
         if
         :: seen > 0
-        :: seen == 0 -> posts++
+        :: seen == 0 ->
+                posts++;
+                if
+                :: asleep = false
+                :: atomic { deaths > 0 -> deaths--; goto dead }
+                fi
         fi;
         seen = 0
+}
+
+/* Until the window reaches the claim. */
+inline wait()
+{
+#if DEATHS > 0 && !defined(NEVER_AGAIN)
+        do
+        :: ceiling > k -> break
+        :: timeout -> posts++; asleep = false /* a slice has passed */
+        od
+#else
+        ceiling > k /* asleep */
+#endif
 }
 
 proctype client()
@@ -83,7 +111,7 @@ end_draw:
                 :: k < c
                 :: k >= c ->
                         ring();
-                        ceiling > k /* asleep */
+                        wait()
                 fi;
 #ifndef MARK_EARLY
                 l = low;
@@ -95,7 +123,9 @@ end_draw:
                 k = 0;
                 c = 0;
                 l = 0
-        od
+        od;
+dead:
+        skip
 }
 
 /* Half of what lies ahead. */
@@ -109,7 +139,8 @@ proctype daemon()
 end_listen:
         do
 #ifdef TAKE_EARLY
-        :: posts > 0 ->
+        :: atomic { posts == 0 && !asleep -> asleep = true }
+        :: posts > 0 && !asleep ->
                 heard = summary; summary = false;
                 posts = 0;
                 if
@@ -117,7 +148,8 @@ end_listen:
                 :: !heard
                 fi;
 #else
-        :: posts > 0 -> posts--;
+        :: atomic { posts == 0 && !asleep -> asleep = true }
+        :: posts > 0 && !asleep -> posts--;
                 if /* drain: what else has been posted */
                 :: posts > 0 -> posts--
                 :: true
@@ -172,7 +204,7 @@ end_listen:
 proctype quiet()
 {
         timeout ->
-        assert(low == NEVER || next <= low)
+        assert(low == NEVER || next <= low || deaths < DEATHS)
 }
 
 init

@@ -146,7 +146,9 @@ caught LO_MOVES -DPATIENT -DCLEAN            # the store's lo moves where nothin
 model=bell
 holds two
 holds three -DCLIENTS=3 -DCLAIMS=1 -DRESERVE=2
+holds deaths -DDEATHS=1 -DCLAIMS=2 # and one of two is killed posting
 
+caught NEVER_AGAIN -DDEATHS=1 -DCLAIMS=2 # who waits does not post again
 caught LOOK_EARLY       # a client looks at the semaphore before its marks are made
 caught SUMMARY_FIRST    # it marks the summary before the word
 caught MARK_EARLY       # it reads the low mark before its claim is made

@@ -256,10 +256,19 @@ publish:
         goto serve;
 
 freeze:
-        STEP(x = next[o]; next[o] = next[o] + FROZEN_BIT; stopping = true);
+        STEP(x = next[o]; stopping = true);
+note: /* nobody asks for either before the bit is set */
+        STEP(frozen[o] = x; state[o] = FROZEN);
+        atomic { /* compare-and-swap */
+                if
+                :: next[o] == x -> next[o] = next[o] + FROZEN_BIT; MAY_DIE; goto closed
+                :: next[o] != x -> x = next[o]; MAY_DIE; goto lower
+                fi
+        };
 close:
         STEP(frozen[o] = x);
         STEP(state[o] = FROZEN);
+closed:
 #ifndef NO_LOWER
         STEP(ceiling[o] = MIN(ceiling[o], x));
 #endif
@@ -298,6 +307,10 @@ retire:
         STEP(floor[o] = CLOSED);
         STEP(state[o] = RETIRED);
         goto create;
+
+lower: /* draws wait then, and come to rest */
+        STEP(ceiling[o] = MIN(ceiling[o], x));
+        goto note;
 
 died:
         atomic {
