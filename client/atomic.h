@@ -227,6 +227,11 @@ static inline void head_publish(struct seqnum_head *head, const struct seqnum_le
         __atomic_store_n(&head->next, lens->next, __ATOMIC_RELEASE);
 }
 
+static inline const uint64_t *head_next(const struct seqnum_head *head)
+{
+        return __atomic_load_n(&head->next, __ATOMIC_ACQUIRE);
+}
+
 static inline const struct seqnum_lens *head_lens(const struct seqnum_head *head)
 {
         return __atomic_load_n(&head->lens, __ATOMIC_ACQUIRE);

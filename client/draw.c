@@ -402,6 +402,17 @@ static __attribute__((noinline, cold)) int draw_slowly(struct seqnum *seq, const
         return r;
 }
 
+static __attribute__((noinline, cold)) int next_slowly(struct seqnum *seq, const struct view *view,
+                                                       uint64_t index, int64_t *ret)
+{
+        int r = draw_slowly(seq, &view, index, 1, &index);
+
+        if (r < 0)
+                return r;
+        *ret = sequence_map_value(&view->map, index);
+        return 0;
+}
+
 /*
  * The claim was made at `next`, which another thread may have replaced since: it is
  * settled in the view that it was made in, which the handle keeps. Where there is none
@@ -411,15 +422,8 @@ __attribute__((cold)) int seqnum_inline_settle(struct seqnum *seq, uint64_t *nex
                                                int64_t *ret)
 {
         const struct view *view = handle_view_of(seq, next);
-        int r;
 
-        if (view->lens.next != next)
-                index = CELL_FROZEN;
-        r = draw_slowly(seq, &view, index, 1, &index);
-        if (r < 0)
-                return r;
-        *ret = sequence_map_value(&view->map, index);
-        return 0;
+        return next_slowly(seq, view, view->lens.next == next ? index : CELL_FROZEN, ret);
 }
 
 static __attribute__((noinline, cold)) int next_run_slowly(struct seqnum *seq,
@@ -457,9 +461,22 @@ static inline bool fast_granted(const struct window *window, uint64_t index, uin
         return likely(low - index >= count);
 }
 
-/* It is in the header, for programs to inline; there its assembly is explained, too. */
+/* Where nothing is to be claimed: kind time at once, all others with patience. */
+static __attribute__((noinline)) int next_unclaimed(struct seqnum *seq, int64_t *ret)
+{
+        int r = time_next(seq, ret);
+
+        return r == -ERESTART ? next_slowly(seq, handle_view(seq), CELL_FROZEN, ret) : r;
+}
+
+/*
+ * The draw is in the header, for programs to inline; there its assembly is explained,
+ * too. Here other kinds are spared the void claim.
+ */
 int seqnum_next(struct seqnum *seq, int64_t *ret)
 {
+        if (unlikely(head_next(&seq->head) == (const uint64_t *)&void_cell.next))
+                return next_unclaimed(seq, ret);
         return seqnum_next_inline(seq, ret);
 }
 

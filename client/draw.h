@@ -74,5 +74,11 @@ int view_renew(struct seqnum *seq, const struct view **view);
 int gapless_draw(struct seqnum *seq, const struct view **view, uint64_t count, uint64_t *ret_index);
 int time_draw(struct seqnum *seq, const struct view **view, uint64_t count, uint64_t *ret_index);
 
+/*
+ * One id of kind time, if all is plainly in order: -ERESTART if not, or if the handle
+ * leads to something else.
+ */
+int time_next(struct seqnum *seq, int64_t *ret);
+
 /* Of a counter alone; else -ERESTART. */
 int counter_run(struct seqnum *seq, const struct view **view, uint32_t count, uint64_t *ret_index);

@@ -21,8 +21,8 @@ static const char default_shm[] = "/seqnumd";
 
 /* --- views that never draw --------------------------------------------- */
 
-/* Every claim here has the frozen bit, hence is void. */
-static struct cell void_cell = {.next = CELL_FROZEN};
+/* All have the frozen bit. */
+struct cell void_cell = {.next = CELL_FROZEN};
 static const struct window void_window = {.floor = WINDOW_CLOSED, .state = WINDOW_RETIRED};
 static struct view forked_view = {
         .lens = {.next = (uint64_t *)&void_cell.next, .window = (const uint64_t *)&void_window},

@@ -101,6 +101,9 @@ _Static_assert(offsetof(struct window, ceiling) == 0 && offsetof(struct window, 
                        offsetof(struct window, low) == 16,
                "so they find ceiling, floor and low mark");
 
+/* Where views that must not be claimed in lead to: every claim here is void. */
+extern struct cell void_cell __attribute__((visibility("hidden")));
+
 /* What the handle leads to at the moment. */
 static inline const struct view *handle_view(const struct seqnum *seq)
 {

@@ -241,20 +241,12 @@ struct sequence_map sequence_map_make(const struct sequence_params *params, int6
 }
 
 /* The node comes between the index's two parts. */
-static int64_t time_value(const struct sequence_map *map, uint64_t index)
-{
-        uint64_t ms = index >> map->serial_bits;
-        uint64_t serial = index - (ms << map->serial_bits);
-
-        return (int64_t)((((ms << map->node_bits) | map->node) << map->serial_bits) | serial);
-}
-
 int64_t sequence_map_value(const struct sequence_map *map, uint64_t index)
 {
         uint64_t base = (uint64_t)map->origin;
 
         if (map->kind == SEQUENCE_TIME)
-                return time_value(map, index);
+                return sequence_time_value(map, index);
         if (index >= map->first && map->period > 0) {
                 base = (uint64_t)map->restart;
                 index = (index - map->first) % map->period;

@@ -134,6 +134,15 @@ const char *sequence_kind_name(enum sequence_kind kind);
 
 /* --- kind time ---------------------------------------------------------- */
 
+/* sequence_map_value() of kind time. */
+static inline int64_t sequence_time_value(const struct sequence_map *map, uint64_t index)
+{
+        uint64_t ms = index >> map->serial_bits;
+        uint64_t serial = index - (ms << map->serial_bits);
+
+        return (int64_t)((((ms << map->node_bits) | map->node) << map->serial_bits) | serial);
+}
+
 /* The index at which the millisecond begins that is `ms` (CLOCK_REALTIME); 0 before the epoch. */
 uint64_t sequence_time_index(const struct sequence_params *params, uint64_t ms);
 

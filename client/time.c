@@ -18,7 +18,8 @@
 #include "draw.h"
 #include "timeid.h"
 
-#define likely(x) __builtin_expect(!!(x), 1)
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
 
 #define MSEC_USEC UINT64_C(1000)
 
@@ -175,33 +176,88 @@ static __attribute__((noinline, cold)) int draw_with_patience(struct seqnum *seq
         return 0;
 }
 
+/* --- the fast path ----------------------------------------------------- */
+
+/* Swaps that others were faster with, before it is done with patience. */
+#define ATTEMPTS 8
+
 /*
- * What most draws need: the clock, one swap, one more look. Whatever is not
- * plainly in order is done again with patience; a claim that was not granted is
- * left to it as a hole, which ids made of time have anyway.
+ * The index of a single id as time_decide() has it, where that is TIME_CLAIM and
+ * there is no doubt; UINT64_MAX, also for a frozen `next`, where there is.
  */
+static inline uint64_t decide_plainly(const struct view *view, uint64_t next, uint64_t ms)
+{
+        const struct window *window = view->window;
+        unsigned serial_bits = view->map.serial_bits;
+        uint64_t ceiling = window_look(&window->ceiling); /* before floor */
+        uint64_t floor = window_look(&window->floor);
+        uint64_t index = ms << serial_bits;
+
+        index = index > next ? index : next;
+        index = index > floor ? index : floor;
+        if (index >= ceiling || index >> serial_bits > ms + TIME_LEAD_MSEC)
+                return UINT64_MAX;
+        return index;
+}
+
+/* Milliseconds since the sequence's epoch; UINT64_MAX: before it, or past its last. */
+static inline uint64_t now_msec(const struct view *view)
+{
+        uint64_t ms, epoch = (uint64_t)view->window->epoch;
+        struct timespec t;
+
+        clock_gettime(CLOCK_REALTIME, &t);
+        ms = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+        return ms >= epoch && ms - epoch < view->map.limit >> view->map.serial_bits ? ms - epoch
+                                                                                    : UINT64_MAX;
+}
+
+/*
+ * What most draws need: the clock, one swap, one more look. A swap that fails is
+ * tried again by the same clock: the id will be larger than all before it all the
+ * same. A claim that was not granted is left as a hole, which ids made of time have
+ * anyway.
+ */
+static inline bool draw_plainly(const struct view *view, uint64_t *ret_index)
+{
+        struct cell *cell = view_cell(view);
+        uint64_t ms = now_msec(view), next = cell_next(&cell->next), index;
+
+        if (unlikely(ms == UINT64_MAX))
+                return false;
+        for (unsigned i = 0; i < ATTEMPTS; i++) {
+                index = decide_plainly(view, next, ms);
+                if (unlikely(index == UINT64_MAX))
+                        return false;
+                if (unlikely(!cell_advance(&cell->next, &next, index + 1)))
+                        continue;
+                ring_if_low(view, next, index + 1);
+                *ret_index = index;
+                return likely(view_judge(view, index, 1) == GRANTED);
+        }
+        return false;
+}
+
+int time_next(struct seqnum *seq, int64_t *ret)
+{
+        const struct view *view = handle_view(seq);
+        uint64_t index;
+
+        if (view->map.kind != SEQUENCE_TIME || view_drawable(seq, view) < 0 ||
+            !draw_plainly(view, &index))
+                return -ERESTART;
+        *ret = sequence_time_value(&view->map, index);
+        return 0;
+}
+
 int time_draw(struct seqnum *seq, const struct view **view, uint64_t count, uint64_t *ret_index)
 {
-        const struct view *here = *view;
-        uint64_t next, ceiling, floor;
-        struct time_claim claim;
-        struct cell *cell;
+        int r = view_drawable(seq, *view);
 
-        if (view_drawable(seq, here) < 0)
-                return view_drawable(seq, here);
-        cell = view_cell(here);
-        next = cell_next(&cell->next);
-        ceiling = window_look(&here->window->ceiling); /* before floor */
-        floor = window_look(&here->window->floor);
-        claim = time_decide(&here->map, next, floor, ceiling, now_index(here), count);
-        if (likely(!(next & CELL_FROZEN) && claim.verdict == TIME_CLAIM) &&
-            likely(cell_advance(&cell->next, &next, claim.index + count))) {
-                ring_if_low(here, next, claim.index + count);
-                if (likely(view_judge(here, claim.index, count) == GRANTED)) {
-                        *ret_index = claim.index;
-                        return 0;
-                }
-        }
+        if (r < 0)
+                return r;
+        if (count == 1 && draw_plainly(*view, ret_index))
+                return 0;
         return draw_with_patience(seq, view, count, ret_index);
 }
 
