@@ -78,7 +78,9 @@ endif
 PACKAGES := libsystemd inih sqlite3
 PACKAGES_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) jansson 2>/dev/null)
 DAEMON_LIBS = $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -pthread
-CLI_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
+# Statically where it can be: to load it would take a fifth of what `seqnum next` takes.
+JANSSON_ARCHIVE = $(filter /%,$(shell $(CC) -print-file-name=libjansson.a))
+CLI_LIBS = $(or $(JANSSON_ARCHIVE),$(shell $(PKG_CONFIG) --libs jansson))
 CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection

@@ -32,7 +32,8 @@
 #define ATTEMPTS  4 /* at a sample that nothing disturbs */
 
 static const struct subject *const tables[] = {
-        draw_subjects, uuid_subjects, time_subjects, command_subjects, server_subjects,
+        draw_subjects,   uuid_subjects,    time_subjects,
+        attach_subjects, command_subjects, server_subjects,
 };
 
 struct bench_case {

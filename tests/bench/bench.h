@@ -108,5 +108,6 @@ const char *bench_setting(const char *name);
 extern const struct subject draw_subjects[];
 extern const struct subject uuid_subjects[];
 extern const struct subject time_subjects[];
+extern const struct subject attach_subjects[];
 extern const struct subject command_subjects[];
 extern const struct subject server_subjects[];

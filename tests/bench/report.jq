@@ -34,7 +34,9 @@ def at: "\(.processes)\t\(.placement)\t\(.round)";
                         .placement, .processes)),
         targets: ($targets | lines | map(. as $t
                 | ($all | map(select(.subject == $t[1] and .processes == ($t[3] | tonumber)
-                        and .placement == $t[4])) | ratios($t[2])) as $ratio
+                        and .placement == $t[4]))
+                        | if $t[2] != "ns" then ratios($t[2])
+                          elif length > 0 then map(.ns) | spread else null end) as $ratio
                 | select($ratio)
                 | {point: $t[0], subject: $t[1], than: $t[2], processes: ($t[3] | tonumber),
                    placement: $t[4], at_most: ($t[5] | tonumber), $ratio,

@@ -38,7 +38,7 @@ def cell: (.ns.median | time | right(9)) + (if .ratio then " x" + (.ratio.median
 "",
 "to be reached",
 (.targets[] | "  " + (if .reached then "yes" else "NO " end)
-        + "  \(.subject) / \(.than), \(.processes) \(.placement): \(.ratio.median | number)"
+        + "  \(.subject)\(if .than == "ns" then ", ns" else " / " + .than end), \(.processes) \(.placement): \(.ratio.median | number)"
         + " (\(.ratio.p10 | number) to \(.ratio.p90 | number)), at most \(.at_most)"),
 "",
 (.facts | to_entries | map("\(.key) \(.value)") | join(", "))
