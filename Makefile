@@ -92,7 +92,7 @@ else
 HARDENING := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 LDFLAGS += -fsanitize=$(SANITIZE)
 endif
-ifneq ($(shell uname -m),x86_64)
+ifeq ($(filter x86_64%,$(shell $(CC) -dumpmachine)),)
 HARDENING := $(filter-out -fcf-protection,$(HARDENING))
 endif
 
@@ -308,6 +308,17 @@ torture: check-programs ## the long form of what does harm, hours; SCALE=20, TES
 	@SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. SEQNUM_TORTURE=1 SEQNUM_TEST_SCALE=$(SCALE) \
 		SEQNUM_TEST_LIMIT=14400 tests/run-tests.sh '$(TESTS)' $(TORTURE_TESTS)
 
+# What can be run on its own under qemu-user.
+cross-tests: $(UNIT_TESTS) $(BUILD)/$(LIBRARY) $(BUILD)/seqnum $(BUILD)/seqnumd
+.PHONY: cross-tests
+
+DEPS_AARCH64 := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
+aarch64: ## build for aarch64, with and without LSE, and run the unit tests under qemu
+	@BUILD=$(BUILD) tests/aarch64.sh
+aarch64-deps: ## install what make aarch64 needs (Debian)
+	$(SUDO) apt-get install -q -y --no-install-recommends $(DEPS_AARCH64)
+.PHONY: aarch64 aarch64-deps
+
 asan: ## build with AddressSanitizer and UBSan in $(BUILD)/asan, and test
 	$(MAKE) check BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' \
 		SEQNUM_SANITIZER=asan
@@ -444,6 +455,6 @@ clean: ## remove $(BUILD)
 	rm -rf $(BUILD)
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 -include $(shell find $(BUILD) -name '*.d' -type f -not -path '$(BUILD)/deb/*' -not -path '$(BUILD)/asan/*' -not -path '$(BUILD)/tsan/*' -not -path '$(BUILD)/lint-*' 2>/dev/null)
