@@ -5,8 +5,6 @@
 #include "attach.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,13 +12,12 @@
 #include <unistd.h>
 
 #include "atomic.h"
+#include "lock.h"
+#include "object.h"
 
 bool segment_name_valid(const char *shm)
 {
-        size_t length = strlen(shm);
-
-        return length >= 2 && length <= SEGMENT_NAME_MAX && shm[0] == '/' &&
-               !strchr(shm + 1, '/') && strcmp(shm, "/.") != 0 && strcmp(shm, "/..") != 0;
+        return object_name_valid(shm);
 }
 
 /* The user id in $SEQNUM_OWNER; false when unset or not a number. */
@@ -106,27 +103,13 @@ int segment_header_check(const struct segment_header *header, uint64_t size,
         return 0;
 }
 
-static int open_object(const char *shm, bool writable)
+static int open_segment(const char *shm, bool writable, struct stat *ret)
 {
-        int fd;
+        int fd = object_open(shm, writable, ret);
 
-        if (!segment_name_valid(shm))
-                return -EINVAL;
-        /* O_NONBLOCK: opening a pipe planted there would wait for its other end. */
-        fd = shm_open(shm, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK, 0);
-        if (fd >= 0)
-                return fd;
-        switch (errno) {
-        case ENOENT:
-                return -ENXIO;
-        case ELOOP:  /* a symbolic link: planted, as are those that follow */
-        case EISDIR: /* a directory; glibc says EINVAL */
-        case EINVAL:
-        case ENXIO: /* a socket */
-                return -EPERM;
-        default:
-                return -errno;
-        }
+        if (fd == -EMEDIUMTYPE)
+                return -EPERM; /* planted */
+        return fd == -ENOENT ? -ENXIO : fd;
 }
 
 /* Map the object behind mapping->fd, `size` bytes, and check its header. */
@@ -174,9 +157,7 @@ int mapping_new(struct mapping **ret, const char *shm, bool writable)
         if (!mapping)
                 return -ENOMEM;
         mapping->writable = writable;
-        r = mapping->fd = open_object(shm, writable);
-        if (r >= 0 && fstat(mapping->fd, &status) < 0)
-                r = -errno;
+        r = mapping->fd = open_segment(shm, writable, &status);
         if (r >= 0)
                 r = segment_owner_check(&status, shm);
         if (r >= 0) {
@@ -207,26 +188,15 @@ struct mapping *mapping_free(struct mapping *mapping)
 bool mapping_current(const struct mapping *mapping, const char *shm)
 {
         struct stat status;
-        bool current;
-        int fd;
+        int fd = object_open(shm, false, &status);
 
-        fd = shm_open(shm, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0); /* as in open_object() */
         if (fd < 0)
                 return false;
-        current = fstat(fd, &status) == 0 && status.st_dev == mapping->device &&
-                  status.st_ino == mapping->inode;
         close(fd);
-        return current;
+        return status.st_dev == mapping->device && status.st_ino == mapping->inode;
 }
 
 bool mapping_attended(const struct mapping *mapping)
 {
-        struct flock lock = {
-                .l_type = F_RDLCK,
-                .l_whence = SEEK_SET,
-                .l_start = SEGMENT_LOCK_DAEMON,
-                .l_len = 1,
-        };
-
-        return fcntl(mapping->fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+        return lock_query(mapping->fd, SEGMENT_LOCK_DAEMON) == 1;
 }

@@ -20,9 +20,10 @@
 #include <sys/types.h>
 
 #include "layout.h"
+#include "object.h"
 
-/* Of a segment's name, with its slash (shm_open(3): NAME_MAX). */
-#define SEGMENT_NAME_MAX 255
+/* Of a segment's name, with its slash. */
+#define SEGMENT_NAME_MAX OBJECT_NAME_MAX
 
 struct mapping {
         struct mapping *older; /* of the same client; the owner's to use */

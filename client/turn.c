@@ -12,19 +12,10 @@
 
 #include "atomic.h"
 #include "clock.h"
+#include "lock.h"
 
 /* So many ids taken in a row are no accident: somebody has locked them all. */
 #define ID_ATTEMPTS 16
-
-static struct flock lock_of(uint64_t id, short type)
-{
-        return (struct flock){
-                .l_type = type,
-                .l_whence = SEEK_SET,
-                .l_start = (off_t)id,
-                .l_len = 1,
-        };
-}
 
 static bool is_id(uint64_t id)
 {
@@ -63,36 +54,25 @@ int turn_id_take(int turns_fd, uint64_t *ret)
         int r;
 
         for (int i = 0; i < ID_ATTEMPTS; i++) {
-                struct flock lock;
-
                 r = random_id(&id);
-                if (r < 0)
-                        return r;
-                lock = lock_of(id, F_WRLCK);
-                if (fcntl(turns_fd, F_OFD_SETLK, &lock) == 0) {
+                if (r == 0)
+                        r = lock_take(turns_fd, (int64_t)id);
+                if (r == 0)
                         *ret = id;
-                        return 0;
-                }
-                if (errno != EAGAIN && errno != EACCES)
-                        return -errno;
+                if (r != -EAGAIN)
+                        return r;
         }
         return -ENOLCK;
 }
 
 void turn_id_drop(int turns_fd, uint64_t id)
 {
-        struct flock lock = lock_of(id, F_UNLCK);
-
-        (void)fcntl(turns_fd, F_OFD_SETLK, &lock);
+        lock_drop(turns_fd, (int64_t)id);
 }
 
 bool turn_owner_alive(int segment_fd, uint64_t owner)
 {
-        struct flock lock = lock_of(owner, F_WRLCK);
-
-        if (!is_id(owner))
-                return false;
-        return fcntl(segment_fd, F_OFD_GETLK, &lock) < 0 || lock.l_type != F_UNLCK;
+        return is_id(owner) && lock_query(segment_fd, (int64_t)owner) != 0;
 }
 
 /* --- the turn ---------------------------------------------------------- */
