@@ -47,9 +47,10 @@ endif
 #   libinih-dev            the ini file
 #   libsqlite3-dev         the store
 #   uthash-dev             the daemon's table of sequences (headers only)
-#   libjansson-dev         --json of the command line
+#   libjansson-dev         --json of the command lines
+#   libxxhash-dev          the checksum of pshm's streams (XXH3), in pshm alone
 DEPS_BUILD := gcc libc6-dev make pkg-config libsystemd-dev libinih-dev libsqlite3-dev uthash-dev \
-	libjansson-dev
+	libjansson-dev libxxhash-dev
 #   libcmocka-dev          the tests
 #   g++                    seqnum.h from C++
 #   spin                   the model of the draw protocol
@@ -81,6 +82,7 @@ DAEMON_LIBS = $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -pthread
 # Statically where it can be: to load it would take a fifth of what `seqnum next` takes.
 JANSSON_ARCHIVE = $(filter /%,$(shell $(CC) -print-file-name=libjansson.a))
 CLI_LIBS = $(or $(JANSSON_ARCHIVE),$(shell $(PKG_CONFIG) --libs jansson))
+PSHM_LIBS = $(CLI_LIBS) $(shell $(PKG_CONFIG) --libs libxxhash)
 CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection
@@ -114,11 +116,15 @@ endif
 # ---------------------------------------------------------------- sources
 
 CLI_SOURCES := $(wildcard client/cli*.c)
-LIBRARY_SOURCES := $(filter-out $(CLI_SOURCES),$(wildcard client/*.c))
+# Of both commands: entry and dispatch, options, facts.
+COMMAND_SOURCES := $(addprefix client/cli-,main.c args.c facts.c)
+PSHM_SOURCES := $(wildcard client/pshm*.c)
+LIBRARY_SOURCES := $(filter-out $(CLI_SOURCES) $(PSHM_SOURCES),$(wildcard client/*.c))
 CONFIG_SOURCES := $(wildcard config/*.c)
 DAEMON_SOURCES := $(wildcard daemon/*.c)
 
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
+PSHM_OBJECTS := $(PSHM_SOURCES:%.c=$(BUILD)/%.o) $(COMMAND_SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY_OBJECTS := $(LIBRARY_SOURCES:%.c=$(BUILD)/%.o)
 DAEMON_OBJECTS := $(DAEMON_SOURCES:%.c=$(BUILD)/%.o) $(CONFIG_SOURCES:%.c=$(BUILD)/%.o)
 TESTABLE_OBJECTS := $(filter-out $(BUILD)/daemon/main.o,$(DAEMON_OBJECTS)) $(LIBRARY_OBJECTS)
@@ -157,7 +163,7 @@ TEST_SCRIPTS := $(wildcard tests/integration/test-*.sh)
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-PRODUCTS := $(BUILD)/seqnumd $(BUILD)/seqnum $(BUILD)/$(LIBRARY) $(BUILD)/libseqnum.a \
+PRODUCTS := $(BUILD)/seqnumd $(BUILD)/seqnum $(BUILD)/pshm $(BUILD)/$(LIBRARY) $(BUILD)/libseqnum.a \
 	$(BUILD)/seqnum.pc $(UNITS)
 
 all: $(PRODUCTS) ## build everything
@@ -191,6 +197,9 @@ $(BUILD)/libseqnum.a: $(LIBRARY_OBJECTS)
 
 $(BUILD)/seqnum: $(CLI_OBJECTS) $(BUILD)/libseqnum.a
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^ $(CLI_LIBS)
+
+$(BUILD)/pshm: $(PSHM_OBJECTS) $(BUILD)/libseqnum.a
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^ $(PSHM_LIBS)
 
 $(BUILD)/seqnumd: $(DAEMON_OBJECTS) $(BUILD)/libseqnum.a
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^ $(DAEMON_LIBS)
@@ -384,7 +393,7 @@ lint-cppcheck:
 		-Iclient -Iconfig -Idaemon client config daemon
 
 lint-shell:
-	shellcheck -s bash client/seqnum.bash
+	shellcheck -s bash client/seqnum.bash client/pshm.bash
 	shellcheck $(wildcard $(SHELL_FILES))
 
 lint-man:
@@ -407,7 +416,7 @@ install: all ## install to $(DESTDIR)$(PREFIX)
 		$(DESTDIR)$(catalogdir) \
 		$(DESTDIR)$(sysconfdir)/seqnumd $(addprefix $(DESTDIR)$(mandir)/man,1 3 5 8) \
 		$(DESTDIR)$(completionsdir)
-	$(INSTALL) -m 755 $(BUILD)/seqnum $(DESTDIR)$(bindir)/
+	$(INSTALL) -m 755 $(BUILD)/seqnum $(BUILD)/pshm $(DESTDIR)$(bindir)/
 	$(INSTALL) -m 755 $(BUILD)/seqnumd $(DESTDIR)$(sbindir)/
 	$(INSTALL) -m 644 $(BUILD)/$(LIBRARY_FULL) $(BUILD)/libseqnum.a $(DESTDIR)$(libdir)/
 	ln -sf $(LIBRARY_FULL) $(DESTDIR)$(libdir)/$(SONAME)
@@ -426,16 +435,17 @@ install: all ## install to $(DESTDIR)$(PREFIX)
 	$(INSTALL) -m 644 $(MAN5) $(DESTDIR)$(mandir)/man5/
 	$(INSTALL) -m 644 $(MAN8) $(DESTDIR)$(mandir)/man8/
 	$(INSTALL) -m 644 client/seqnum.bash $(DESTDIR)$(completionsdir)/seqnum
+	$(INSTALL) -m 644 client/pshm.bash $(DESTDIR)$(completionsdir)/pshm
 	[ -e $(DESTDIR)$(sysconfdir)/seqnumd/seqnumd.ini ] || \
 		$(INSTALL) -m 644 config/seqnumd.ini $(DESTDIR)$(sysconfdir)/seqnumd/
 
 uninstall: ## remove what install put there, but for the configuration
-	rm -f $(DESTDIR)$(bindir)/seqnum $(DESTDIR)$(sbindir)/seqnumd \
+	rm -f $(DESTDIR)$(bindir)/seqnum $(DESTDIR)$(bindir)/pshm $(DESTDIR)$(sbindir)/seqnumd \
 		$(addprefix $(DESTDIR)$(libdir)/,$(LIBRARY) $(SONAME) $(LIBRARY_FULL) libseqnum.a) \
 		$(DESTDIR)$(libdir)/pkgconfig/seqnum.pc $(addprefix $(DESTDIR)$(includedir)/,seqnum.h seqnum-inline.h) \
 		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS))) \
 		$(DESTDIR)$(sysusersdir)/seqnumd.conf $(DESTDIR)$(catalogdir)/seqnumd.catalog \
-		$(DESTDIR)$(completionsdir)/seqnum \
+		$(DESTDIR)$(completionsdir)/seqnum $(DESTDIR)$(completionsdir)/pshm \
 		$(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(MAN1))) \
 		$(addprefix $(DESTDIR)$(mandir)/man3/,$(notdir $(MAN3)) $(MAN3_LINKS:=.3)) \
 		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(MAN5))) \

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Facts in an order, printed as text or as JSON; see cli.h. */
+/* Facts in an order, printed as text or as JSON, and a time as both have it; see cli.h. */
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli.h"
 
@@ -118,4 +120,22 @@ int facts_print(const struct facts *facts, bool json)
                 return CLI_SYSTEM;
         }
         return CLI_OK;
+}
+
+const char *cli_time_text(int64_t unix_msec, bool local, char text[static CLI_TIME_SIZE])
+{
+        int64_t msec = unix_msec % 1000 < 0 ? unix_msec % 1000 + 1000 : unix_msec % 1000;
+        time_t seconds = (time_t)((unix_msec - msec) / 1000);
+        struct tm tm = {0};
+        char day[24] = "", zone[8] = "Z";
+
+        if (!(local ? localtime_r(&seconds, &tm) : gmtime_r(&seconds, &tm)) ||
+            strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm) == 0) {
+                (void)snprintf(text, CLI_TIME_SIZE, "beyond the calendar");
+                return text;
+        }
+        if (local && strftime(zone, sizeof(zone), "%z", &tm) == 5)
+                (void)snprintf(zone + 3, sizeof(zone) - 3, ":%02ld", labs(tm.tm_gmtoff) / 60 % 60);
+        (void)snprintf(text, CLI_TIME_SIZE, "%s.%03d%s", day, (int)msec, zone);
+        return text;
 }

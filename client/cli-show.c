@@ -3,9 +3,7 @@
 /* The verbs that show sequences: list and info. */
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli.h"
 #include "handle.h"
@@ -39,24 +37,6 @@ static const char *state_word(unsigned state)
         default:
                 return "unknown";
         }
-}
-
-const char *cli_time_text(int64_t unix_msec, bool local, char text[static CLI_TIME_SIZE])
-{
-        int64_t msec = unix_msec % 1000 < 0 ? unix_msec % 1000 + 1000 : unix_msec % 1000;
-        time_t seconds = (time_t)((unix_msec - msec) / 1000);
-        struct tm tm = {0};
-        char day[24] = "", zone[8] = "Z";
-
-        if (!(local ? localtime_r(&seconds, &tm) : gmtime_r(&seconds, &tm)) ||
-            strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm) == 0) {
-                (void)snprintf(text, CLI_TIME_SIZE, "beyond the calendar");
-                return text;
-        }
-        if (local && strftime(zone, sizeof(zone), "%z", &tm) == 5)
-                (void)snprintf(zone + 3, sizeof(zone) - 3, ":%02ld", labs(tm.tm_gmtoff) / 60 % 60);
-        (void)snprintf(text, CLI_TIME_SIZE, "%s.%03d%s", day, (int)msec, zone);
-        return text;
 }
 
 /* --- facts ------------------------------------------------------------------ */

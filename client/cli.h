@@ -201,10 +201,6 @@ int snapshot_names(struct seqnum_client *client);
 /* Print what is known of `name`, as info does; the exit status. */
 int cli_show(const struct cli *cli, const char *name, bool json);
 
-/* "2026-11-23T20:27:42.123Z" of milliseconds since 1970; `local`: "...+01:00". */
-#define CLI_TIME_SIZE 48
-const char *cli_time_text(int64_t unix_msec, bool local, char text[static CLI_TIME_SIZE]);
-
 /* --- errors and output (cli-report.c, cli-main.c) ------------------------ */
 
 /* The one place where an error of the library becomes an exit status. */
@@ -258,6 +254,10 @@ void facts_none(struct facts *facts, const char *key);
 
 /* Print all; the exit status. */
 int facts_print(const struct facts *facts, bool json);
+
+/* "2026-11-23T20:27:42.123Z" of milliseconds since 1970; `local`: "...+01:00". */
+#define CLI_TIME_SIZE 48
+const char *cli_time_text(int64_t unix_msec, bool local, char text[static CLI_TIME_SIZE]);
 
 /* --- numbers as text (cli-format.c) -------------------------------------- */
 

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The stream in an object: made, found, watched and left; see pshm-stream.h. */
+
+#include "pshm-stream.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "atomic.h"
+#include "clock.h"
+#include "lock.h"
+
+/* How long a death may go unnoticed by who waits. */
+#define SLICE_USEC UINT64_C(10000)
+
+/* Of whoever replaces or removes a name; they hold the byte for microseconds. */
+#define NAME_ATTEMPTS 2000
+#define NAME_USEC     1000
+
+/* --- layout ------------------------------------------------------------------ */
+
+static uint64_t align(uint64_t offset, uint64_t to)
+{
+        return (offset + to - 1) & ~(to - 1);
+}
+
+struct stream_geometry stream_geometry(uint64_t n_blocks, uint64_t block_size)
+{
+        struct stream_geometry g = {.n_blocks = n_blocks, .block_size = block_size};
+
+        g.stride = align(block_size, sizeof(struct stream_block));
+        g.data = align(SEGMENT_PAGE + n_blocks * sizeof(struct stream_block), SEGMENT_PAGE);
+        g.size = align(g.data + n_blocks * g.stride, SEGMENT_PAGE);
+        return g;
+}
+
+int stream_header_check(const struct stream_header *header, uint64_t size,
+                        struct stream_geometry *ret)
+{
+        uint64_t n_blocks = header->n_blocks, block_size = header->block_size;
+        char abi[SEGMENT_ABI_SIZE];
+        struct stream_geometry g;
+
+        if (header->magic != STREAM_MAGIC)
+                return -EBADMSG;
+        if (header->version != STREAM_VERSION || (header->flags & ~STREAM_CHECKSUM))
+                return -EPROTONOSUPPORT;
+        segment_abi(abi);
+        if (memcmp(header->abi, abi, sizeof(abi)) != 0)
+                return -ENOEXEC;
+        if (header->header_size != sizeof(*header) || n_blocks < 1 ||
+            n_blocks > STREAM_BLOCKS_MAX || block_size < 1 || block_size > STREAM_BLOCK_SIZE_MAX)
+                return -EBADMSG;
+        g = stream_geometry(n_blocks, block_size);
+        if (header->size != g.size || size != g.size)
+                return -EBADMSG;
+        *ret = g;
+        return 0;
+}
+
+uint64_t stream_hash(uint64_t before, const char *bytes, size_t length)
+{
+        return XXH3_64bits_withSeed(bytes, length, before);
+}
+
+/* --- from a name or an object to a stream ------------------------------------- */
+
+static void set_name(struct stream *stream, const char *name)
+{
+        *stream = (struct stream){.fd = -1};
+        pshm_path(name, stream->path);
+        stream->name = stream->path + strlen(OBJECT_DIRECTORY);
+}
+
+static int map(struct stream *stream, uint64_t size, bool populate)
+{
+        int flags = MAP_SHARED | (populate ? MAP_POPULATE : 0);
+        void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, stream->fd, 0);
+
+        if (base == MAP_FAILED)
+                return -errno;
+        stream->header = base;
+        stream->geometry.size = size; /* for stream_close() */
+        return 0;
+}
+
+static void set_parts(struct stream *stream, const struct stream_geometry *geometry, uint32_t flags,
+                      bool sending)
+{
+        struct stream_header *header = stream->header;
+
+        stream->geometry = *geometry;
+        stream->blocks = segment_at(header, SEGMENT_PAGE);
+        stream->data = segment_at(header, geometry->data);
+        stream->flags = flags;
+        stream->state = sending ? &header->sender : &header->receiver;
+        stream->peer_state = sending ? &header->receiver : &header->sender;
+        stream->peer_lock = sending ? STREAM_LOCK_RECEIVER : STREAM_LOCK_SENDER;
+}
+
+/*
+ * Open what is under the name, as its receiver would see it. The header is judged by
+ * a copy: it cannot change after the check, nor be gone.
+ */
+static int open_stream(struct stream *ret, const char *name)
+{
+        struct stream_geometry geometry;
+        struct stream_header header;
+        struct stat status;
+        int r;
+
+        set_name(ret, name);
+        r = ret->fd = object_open(name, true, &status);
+        if (r < 0)
+                return r;
+        ret->device = status.st_dev;
+        ret->inode = status.st_ino;
+        if (pread(ret->fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header))
+                return -EBADMSG;
+        r = stream_header_check(&header, (uint64_t)status.st_size, &geometry);
+        if (r == 0)
+                r = map(ret, geometry.size, false);
+        if (r == 0)
+                set_parts(ret, &geometry, header.flags, false);
+        return r;
+}
+
+void stream_close(struct stream *stream)
+{
+        if (stream->header)
+                munmap(stream->header, stream->geometry.size);
+        if (stream->fd >= 0)
+                close(stream->fd);
+        stream->header = NULL;
+        stream->fd = -1;
+}
+
+/* --- the name ------------------------------------------------------------------ */
+
+int stream_remove(const struct stream *stream)
+{
+        struct stat status;
+        int r = lock_take(stream->fd, STREAM_LOCK_NAME);
+
+        if (r < 0)
+                return r;
+        if (lstat(stream->path, &status) == 0 && status.st_dev == stream->device &&
+            status.st_ino == stream->inode && unlink(stream->path) < 0 && errno != ENOENT)
+                r = -errno;
+        lock_drop(stream->fd, STREAM_LOCK_NAME);
+        return r;
+}
+
+/* Make way for a new stream. 0: try to take the name; -EBUSY, -EEXIST, another errno. */
+static int remove_dead(const char *name)
+{
+        struct stream dead;
+        int r = open_stream(&dead, name);
+
+        if (r == 0 && lock_query(dead.fd, STREAM_LOCK_SENDER) != 0)
+                r = -EBUSY;
+        if (r == 0)
+                r = stream_remove(&dead);
+        stream_close(&dead);
+        switch (r) {
+        case -EBADMSG:
+        case -EPROTONOSUPPORT:
+        case -ENOEXEC:
+        case -EMEDIUMTYPE:
+                return -EEXIST;
+        case -ENOENT: /* just gone */
+        case -EAGAIN: /* just going */
+                return 0;
+        default:
+                return r;
+        }
+}
+
+int stream_publish(struct stream *stream)
+{
+        int r;
+
+        for (int i = 0; i < NAME_ATTEMPTS; i++) {
+                r = pshm_object_link(stream->fd, stream->name);
+                if (r == -EEXIST)
+                        r = remove_dead(stream->name);
+                else
+                        return r;
+                if (r < 0)
+                        return r;
+                if (i > 0)
+                        (void)usleep(NAME_USEC);
+        }
+        return -EBUSY;
+}
+
+/* --- the two sides -------------------------------------------------------------- */
+
+static int set_header(struct stream *stream, const struct stream_geometry *geometry, uint32_t flags)
+{
+        struct stream_header *header = stream->header;
+
+        header->magic = STREAM_MAGIC;
+        header->version = STREAM_VERSION;
+        header->header_size = sizeof(*header);
+        segment_abi(header->abi);
+        header->size = geometry->size;
+        header->block_size = geometry->block_size;
+        header->n_blocks = (uint32_t)geometry->n_blocks;
+        header->flags = flags;
+        if (sem_init(&header->empty, 1, (unsigned)geometry->n_blocks) < 0 ||
+            sem_init(&header->filled, 1, 0) < 0)
+                return -errno;
+        set_parts(stream, geometry, flags, true);
+        publish_u32(stream->state, STREAM_RUNNING);
+        return 0;
+}
+
+int stream_create(struct stream *ret, const char *name, const struct stream_setup *setup)
+{
+        struct stream_geometry geometry = stream_geometry(setup->n_blocks, setup->block_size);
+        struct stat status;
+        int r;
+
+        set_name(ret, name);
+        r = ret->fd = pshm_object_new(geometry.size, setup->mode);
+        if (r >= 0 && fstat(ret->fd, &status) < 0)
+                r = -errno;
+        if (r >= 0)
+                r = map(ret, geometry.size, true);
+        if (r >= 0)
+                r = set_header(ret, &geometry, setup->flags);
+        if (r >= 0)
+                r = lock_take(ret->fd, STREAM_LOCK_SENDER);
+        if (r < 0)
+                return r;
+        ret->device = status.st_dev;
+        ret->inode = status.st_ino;
+        ret->give_up = clock_usec(CLOCK_MONOTONIC) + setup->wait_usec;
+        return 0;
+}
+
+/* The sender is not there: tell what that means to who wanted to receive. */
+static int judge_dead(struct stream *stream, uint32_t *ret_state)
+{
+        uint32_t received = see_u32(stream->state);
+
+        (void)stream_remove(stream);
+        *ret_state = see_u32(stream->peer_state);
+        if (received != STREAM_ABSENT)
+                return -EAGAIN; /* others' story */
+        return *ret_state == STREAM_RUNNING ? -EOWNERDEAD : -ECANCELED;
+}
+
+/* Between a live sender and us. */
+static int become_receiver(struct stream *stream)
+{
+        int r;
+
+        if (see_u32(stream->state) != STREAM_ABSENT)
+                return see_u32(stream->state) == STREAM_RUNNING &&
+                                       lock_query(stream->fd, STREAM_LOCK_RECEIVER) == 1
+                               ? -EBUSY
+                               : -EAGAIN;
+        r = lock_take(stream->fd, STREAM_LOCK_RECEIVER);
+        if (r == -EAGAIN)
+                return -EBUSY;
+        if (r == 0 && see_u32(stream->state) != STREAM_ABSENT)
+                return -EAGAIN; /* somebody came and went between the two */
+        if (r == 0)
+                publish_u32(stream->state, STREAM_RUNNING);
+        return r;
+}
+
+int stream_attach(struct stream *ret, const char *name, uint32_t *ret_state)
+{
+        int r = open_stream(ret, name);
+
+        if (r == 0) {
+                r = lock_query(ret->fd, STREAM_LOCK_SENDER);
+                if (r == 0)
+                        r = judge_dead(ret, ret_state);
+                else if (r == 1)
+                        r = become_receiver(ret);
+        }
+        if (r == 0)
+                return 0;
+        stream_close(ret);
+        return r == -ENOENT ? -EAGAIN : r;
+}
+
+int stream_peer(const struct stream *stream)
+{
+        uint32_t state = see_u32(stream->peer_state);
+
+        if (state == STREAM_ABSENT)
+                return clock_usec(CLOCK_MONOTONIC) >= stream->give_up ? -ETIMEDOUT : 0;
+        if (state == STREAM_RUNNING) {
+                if (lock_query(stream->fd, stream->peer_lock) != 0)
+                        return 0;
+                state = see_u32(stream->peer_state); /* its last word, if it had one */
+                if (state == STREAM_RUNNING)
+                        return -EOWNERDEAD;
+        }
+        return state == STREAM_DONE ? 1 : -ECANCELED;
+}
+
+int stream_take(const struct stream *stream, sem_t *semaphore, int (*idle)(void *), void *userdata)
+{
+        for (;;) {
+                uint64_t end = clock_usec(CLOCK_MONOTONIC) + SLICE_USEC;
+                struct timespec limit = {
+                        .tv_sec = (time_t)(end / USEC_PER_SEC),
+                        .tv_nsec = (long)(end % USEC_PER_SEC) * 1000,
+                };
+                int r;
+
+                if (sem_clockwait(semaphore, CLOCK_MONOTONIC, &limit) == 0)
+                        return 0;
+                if (errno != ETIMEDOUT && errno != EINTR)
+                        return -errno;
+                r = stream_peer(stream);
+                if (r != 0) /* what it did before it went still counts */
+                        return sem_trywait(semaphore) == 0 ? 0 : r;
+                r = idle(userdata);
+                if (r != 0)
+                        return r;
+        }
+}
+
+int stream_post(sem_t *semaphore)
+{
+        return sem_post(semaphore) < 0 ? -EBADMSG : 0;
+}
+
+void stream_leave(const struct stream *stream, enum stream_state state)
+{
+        int error = errno; /* of who is interrupted by a signal */
+
+        (void)stream_remove(stream);
+        publish_u32(stream->state, state);
+        errno = error;
+}
