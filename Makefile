@@ -310,8 +310,14 @@ check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some,
 # The order is that of the page 'Guarantees' in the README.
 TORTURE_TESTS := $(addprefix $(BUILD)/tests/integration/,test-crash test-reboot test-stop \
 	test-gapless test-time test-power test-block \
-	test-step-client test-step-gapless test-step-daemon)
+	test-step-client test-step-gapless test-step-daemon test-pshm-death \
+	test-pshm-stream)
 SCALE ?= 20
+
+# The textbook's exercise, also a part of `make check`.
+pshm_xfr_test: all ## send 50 MB of random data through pshm, in both modes, and compare
+	@SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. tests/integration/test-pshm-xfr.sh
+.PHONY: pshm_xfr_test
 
 torture: check-programs ## the long form of what does harm, hours; SCALE=20, TESTS=pattern
 	@SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. SEQNUM_TORTURE=1 SEQNUM_TEST_SCALE=$(SCALE) \
@@ -347,6 +353,10 @@ $(BUILD)/tests/demo-draw: $(BUILD)/tests/demo-draw.o $(BUILD)/$(LIBRARY)
 
 bench: all $(BENCHES) ## measure, as ratios to the bare instruction of the same run
 	@SEQNUM_BUILD=$(BUILD) tests/bench/run.sh
+
+bench-pshm: all $(BUILD)/tests/bench/bench-pshm ## measure pshm's streams beside a pipe and memcpy; takes 8 GiB of memory
+	@SEQNUM_BUILD=$(BUILD) $(BUILD)/tests/bench/bench-pshm
+.PHONY: bench-pshm
 
 # What `make bench` compares with and draws with; run.sh starts servers of its own.
 #   gnuplot-nox jq         plots, tables
@@ -465,6 +475,6 @@ clean: ## remove $(BUILD)
 	rm -rf $(BUILD)
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z0-9_-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 
 -include $(shell find $(BUILD) -name '*.d' -type f -not -path '$(BUILD)/deb/*' -not -path '$(BUILD)/asan/*' -not -path '$(BUILD)/tsan/*' -not -path '$(BUILD)/lint-*' 2>/dev/null)

@@ -151,9 +151,6 @@ static void warn_mappers(const char *name, const struct stat *status, uint64_t s
                         cli_complain("warning: process %jd (%s) has %s mapped up to byte %" PRIu64
                                      ": beyond the new end it gets SIGBUS",
                                      (intmax_t)of_it[i].pid, of_it[i].command, name, of_it[i].end);
-        if (mappers.unseen > 0)
-                cli_complain("warning: %zu processes cannot be looked into, and may have %s mapped",
-                             mappers.unseen, name);
         pshm_mappers_free(&mappers);
 }
 

@@ -20,6 +20,9 @@
 /* How often to look for a sender that is not there yet. */
 #define LOOK_USEC 10000
 
+/* How long another one may take to come in the place of one that died. */
+#define MOMENT_USEC UINT64_C(1000000)
+
 const struct cli_option pshm_recv_options[] = {
         {'c', "checksum", NULL, "refuse a stream that is sent without one"},
         {'w', "wait", "SECONDS", "how long to wait for a sender, at most (60)"},
@@ -147,17 +150,34 @@ static int receive_all(struct receiver *receiver)
 
 /* --- the verb ------------------------------------------------------------------ */
 
-/* Wait for a stream, and become its receiver. 0, or as stream_attach() has it. */
+/*
+ * Wait for a stream, and become its receiver. 0, or as stream_attach() has it.
+ *
+ * A sender that died before we came may be the one we are to receive from, or may
+ * have lain there since yesterday, and ours be just about to begin: that one gets a
+ * moment, and then the dead one is told of.
+ */
 static int await_stream(struct stream *ret, const char *name, uint64_t wait_usec,
                         uint32_t *ret_state)
 {
         uint64_t end = clock_usec(CLOCK_MONOTONIC) + wait_usec;
-        int r;
+        int r, outcome = -EAGAIN;
 
-        while ((r = stream_attach(ret, name, ret_state)) == -EAGAIN &&
-               clock_usec(CLOCK_MONOTONIC) < end)
+        for (;;) {
+                uint64_t now;
+
+                r = stream_attach(ret, name, ret_state);
+                now = clock_usec(CLOCK_MONOTONIC);
+                if (r == -EOWNERDEAD || r == -ECANCELED) {
+                        outcome = r;
+                        end = now + MOMENT_USEC < end ? now + MOMENT_USEC : end;
+                } else if (r != -EAGAIN) {
+                        return r;
+                }
+                if (now >= end)
+                        return outcome;
                 (void)usleep(LOOK_USEC);
-        return r;
+        }
 }
 
 static int fail_to_begin(const char *name, int error, uint32_t state)

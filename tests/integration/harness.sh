@@ -37,9 +37,11 @@ trap 'exit 1' HUP INT TERM
 # The build directory may be closed to other users; this copy is not.
 chmod 755 "$tmp"
 mkdir "$tmp/state"
-cp "$build/seqnum" "$tmp/seqnum" || exit 1
-chmod 755 "$tmp/seqnum"
+cp "$build/seqnum" "$build/pshm" "$tmp/" || exit 1
+chmod 755 "$tmp/seqnum" "$tmp/pshm"
 seqnum=$tmp/seqnum
+pshm=$tmp/pshm
+program=seqnum # whose name is before what is said
 
 ok() {
         passed=$((passed + 1))
@@ -93,7 +95,7 @@ expect() {
                         "got status $status: $out" "$err"
         elif [ "$status" = 0 ] && [ -n "$err" ]; then
                 not_ok "$what" "success, and yet: $err"
-        elif [ "$status" != 0 ] && [ "${err#seqnum: }" = "$err" ]; then
+        elif [ "$status" != 0 ] && [ "${err#"$program": }" = "$err" ]; then
                 not_ok "$what" "status $status without a reason: $err"
         else
                 ok "$what"
@@ -106,7 +108,7 @@ refuse() {
 
         shift 3
         run "$@"
-        if [ "$status" = "$want_status" ] && [ -z "$out" ] && [[ $err == seqnum:*"$reason"* ]]; then
+        if [ "$status" = "$want_status" ] && [ -z "$out" ] && [[ $err == "$program":*"$reason"* ]]; then
                 ok "$what"
         else
                 not_ok "$what" "expected status $want_status because: $reason" \
