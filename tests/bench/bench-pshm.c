@@ -47,7 +47,7 @@ static double now(void)
 
 /* --- the parties ---------------------------------------------------------------- */
 
-static pid_t start(char *const arguments[], int in, int out, const int *pipe_ends)
+static pid_t start(const char *const arguments[], int in, int out, const int *pipe_ends)
 {
         pid_t pid = fork();
 
@@ -61,7 +61,7 @@ static pid_t start(char *const arguments[], int in, int out, const int *pipe_end
                 (void)close(pipe_ends[0]);
                 (void)close(pipe_ends[1]);
         }
-        (void)execvp(arguments[0], arguments);
+        (void)execvp(arguments[0], (char *const *)arguments);
         _exit(98);
 }
 
@@ -77,10 +77,10 @@ static void finish(pid_t pid)
 
 static void through_pshm(const char *blocks, const char *size, bool checksum)
 {
-        char *const send[] = {pshm, "send",       "-b", (char *)blocks,
-                              "-s", (char *)size, name, checksum ? "-c" : NULL,
-                              NULL};
-        char *const recv[] = {pshm, "recv", name, NULL};
+        const char *const send[] = {pshm, "send", "-b", blocks,
+                                    "-s", size,   name, checksum ? "-c" : NULL,
+                                    NULL};
+        const char *const recv[] = {pshm, "recv", name, NULL};
         pid_t sender = start(send, source, null, NULL);
         pid_t receiver = start(recv, null, null, NULL);
 
@@ -110,7 +110,7 @@ static void textbook_small(void)
 
 static void through_pipe(void)
 {
-        char *const cat[] = {"cat", NULL};
+        const char *const cat[] = {"cat", NULL};
         int ends[2];
         pid_t first, second;
 
