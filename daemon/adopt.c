@@ -24,6 +24,23 @@ struct adopt_view adopt_look(const struct window *window, const struct cell *cel
         };
 }
 
+struct sequence_params adopt_params(const struct window *window)
+{
+        return (struct sequence_params){
+                .kind = window->kind,
+                .cycle = window->cycle != 0,
+                .node_bits = window->node_bits,
+                .serial_bits = window->serial_bits,
+                .node = window->node,
+                .hold_limit = window->hold_limit,
+                .start = window->start,
+                .increment = window->increment,
+                .min = window->min,
+                .max = window->max,
+                .epoch = window->epoch,
+        };
+}
+
 static struct adopt_plan fresh(uint64_t position, const char *remark)
 {
         return (struct adopt_plan){
@@ -130,4 +147,23 @@ struct adopt_plan adopt_decide(const struct sequence *sequence, const struct ado
         if (view->next & CELL_FROZEN)
                 return decide_frozen(sequence, view);
         return decide_open(sequence, view);
+}
+
+bool adopt_continued(const struct sequence *sequence, const struct window *window,
+                     const struct adopt_view *view)
+{
+        struct sequence_params params = adopt_params(window);
+        struct sequence_map map;
+        char message[256];
+
+        if (view->id != sequence->id || view->generation + 1 != sequence->generation)
+                return false;
+        if (!(view->next & CELL_FROZEN) || view->state != WINDOW_FROZEN || view->frozen == 0)
+                return false;
+        if (sequence_params_check(&params, message, sizeof(message)) ||
+            window->origin < params.min || window->origin > params.max)
+                return false;
+        map = sequence_map_make(&params, window->origin);
+        return view->ceiling <= view->frozen && view->frozen <= map.limit &&
+               sequence_map_value(&map, view->frozen - 1) == sequence->origin;
 }

@@ -40,3 +40,14 @@ struct adopt_view {
 struct adopt_view adopt_look(const struct window *window, const struct cell *cell);
 
 struct adopt_plan adopt_decide(const struct sequence *sequence, const struct adopt_view *view);
+
+/* What the window's constants say. Not checked. */
+struct sequence_params adopt_params(const struct window *window);
+
+/*
+ * The window is of the sequence's last generation: was that ended by an alter, so that
+ * the present one begins right behind the index at which the window was closed? Then
+ * nobody else will ever have what was claimed in it.
+ */
+bool adopt_continued(const struct sequence *sequence, const struct window *window,
+                     const struct adopt_view *view);

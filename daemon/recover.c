@@ -72,23 +72,6 @@ static int losses_add(struct losses *losses, const struct lost *lost)
 
 /* --- finding them -------------------------------------------------------- */
 
-static struct sequence_params params_of(const struct window *window)
-{
-        return (struct sequence_params){
-                .kind = window->kind,
-                .cycle = window->cycle != 0,
-                .node_bits = window->node_bits,
-                .serial_bits = window->serial_bits,
-                .node = window->node,
-                .hold_limit = window->hold_limit,
-                .start = window->start,
-                .increment = window->increment,
-                .min = window->min,
-                .max = window->max,
-                .epoch = window->epoch,
-        };
-}
-
 /* Close the window, and tell where it ended. -EBADMSG: it holds what no daemon wrote. */
 static int close_and_look(struct segment *segment, uint32_t slot, struct lost *lost)
 {
@@ -98,7 +81,7 @@ static int close_and_look(struct segment *segment, uint32_t slot, struct lost *l
                 .slot = slot,
                 .id = window->id,
                 .generation = window->generation,
-                .params = params_of(window),
+                .params = adopt_params(window),
         };
         struct adopt_plan plan;
         struct adopt_view view;

@@ -68,6 +68,26 @@ static int make_segment(struct service *service, struct segment **ret)
 
 /* --- adoption ---------------------------------------------------------- */
 
+/*
+ * The slot that the sequence had is not used any more. If it was altered as the last
+ * daemon died, what was claimed before is good, as it is when the daemon lives; and
+ * what waits for it is granted, if nothing has come of the new generation yet.
+ */
+static void leave_slot(struct service *service, const struct sequence *sequence, uint32_t slot)
+{
+        struct segment *segment = service->segment;
+        const struct window *window = &segment->windows[slot];
+        struct adopt_view view = adopt_look(window, &segment->map.cells[slot]);
+
+        if (!adopt_continued(sequence, window, &view)) {
+                window_retire(segment, slot);
+                return;
+        }
+        if (sequence->exact && sequence->hi == 1)
+                window_grant_all(segment, slot, view.frozen);
+        window_hand_over(segment, slot);
+}
+
 static int adopt_fresh(struct service *service, struct sequence *sequence,
                        const struct adopt_plan *plan, const uint32_t *old_slot)
 {
@@ -78,7 +98,7 @@ static int adopt_fresh(struct service *service, struct sequence *sequence,
                           "found its window in segment %s damaged: %s; going on at index %" PRIu64,
                           service->config->shm, plan->remark, plan->position);
         if (old_slot)
-                window_retire(service->segment, *old_slot);
+                leave_slot(service, sequence, *old_slot);
         r = service_place(service, service->segment, sequence, plan->position);
         /* Only now: clients of the last daemon are looking the name up all the while. */
         if (r >= 0 && old_slot)
@@ -147,13 +167,15 @@ static int adopt_sequence(struct service *service, struct sequence *sequence)
 }
 
 /*
- * The slot of a sequence that is no more, dropped as the last daemon died. Its name
- * must not lead there any longer, or clients would wait for what is to come of it.
+ * The slot of a sequence that is no more, dropped as the last daemon died, or of one that
+ * has another slot. Its name must not lead there any longer, or clients would wait for
+ * what is to come of it.
  */
 static int retire_orphan(const struct mapping *map, const char *name, size_t length, uint32_t slot,
                          void *userdata)
 {
         struct service *service = userdata;
+        const struct sequence *sequence;
         char copy[SEQUENCE_NAME_MAX + 1];
 
         (void)map;
@@ -162,7 +184,11 @@ static int retire_orphan(const struct mapping *map, const char *name, size_t len
         memcpy(copy, name, length);
         copy[length] = '\0';
         segment_remove(service->segment, copy, slot);
-        window_retire(service->segment, slot);
+        sequence = registry_find(&service->registry, copy);
+        if (sequence)
+                leave_slot(service, sequence, slot);
+        else
+                window_retire(service->segment, slot);
         return 0;
 }
 

@@ -227,6 +227,11 @@ void window_grant_rest(struct segment *segment, struct sequence *sequence)
         window_wake(segment, sequence->slot);
 }
 
+void window_grant_all(struct segment *segment, uint32_t slot, uint64_t end)
+{
+        window_publish(&segment->windows[slot].ceiling, end);
+}
+
 void window_hand_over(struct segment *segment, uint32_t slot)
 {
         publish_u32(&segment->windows[slot].state, WINDOW_RETIRED);

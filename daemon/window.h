@@ -75,6 +75,9 @@ void window_confirm(struct segment *segment, struct sequence *sequence, uint64_t
  */
 void window_grant_rest(struct segment *segment, struct sequence *sequence);
 
+/* The same for a slot that an earlier daemon closed, and nobody serves: up to `end`. */
+void window_grant_all(struct segment *segment, uint32_t slot, uint64_t end);
+
 /*
  * The frozen slot is not used any more, another takes its place: send its
  * clients to look the name up again. Claims already granted stay good.

@@ -651,6 +651,64 @@ static void test_any_bytes(void **state)
         }
 }
 
+/* What an alter left that was stored, and not shown: its windows were taken for lost. */
+static void test_continued(void **state)
+{
+        const struct sequence_params params = {
+                .kind = SEQUENCE_COUNTER, .start = 1, .increment = 1, .min = 1, .max = LIMIT};
+        const struct window window = {.kind = SEQUENCE_COUNTER,
+                                      .start = 1,
+                                      .increment = 1,
+                                      .min = 1,
+                                      .max = LIMIT,
+                                      .origin = 1};
+        const struct adopt_view closed = {
+                .id = ID,
+                .generation = GENERATION - 1,
+                .ceiling = 40,
+                .frozen = 43,
+                .next = F | 45,
+                .state = FROZEN,
+        };
+        struct sequence sequence = {.id = ID,
+                                    .generation = GENERATION,
+                                    .params = params,
+                                    .origin = 43};
+        struct window other = window;
+        struct adopt_view view = closed;
+
+        (void)state;
+        assert_true(adopt_continued(&sequence, &window, &view));
+        view.next = 45;
+        assert_false(adopt_continued(&sequence, &window, &view)); /* not closed */
+        view = closed;
+        view.state = OPEN;
+        assert_false(adopt_continued(&sequence, &window, &view)); /* by somebody else */
+        view = closed;
+        view.state = WINDOW_RETIRED;
+        assert_false(adopt_continued(&sequence, &window, &view));
+        view = closed;
+        view.frozen = 0;
+        assert_false(adopt_continued(&sequence, &window, &view)); /* before the first draw */
+        view = closed;
+        view.generation = GENERATION;
+        assert_false(adopt_continued(&sequence, &window, &view));
+        view = closed;
+        view.ceiling = 44;
+        assert_false(adopt_continued(&sequence, &window, &view)); /* no freeze leaves that */
+        view = closed;
+        view.frozen = LIMIT + 1;
+        assert_false(adopt_continued(&sequence, &window, &view));
+        view = closed;
+        view.id = ID + 1;
+        assert_false(adopt_continued(&sequence, &window, &view));
+        sequence.origin = 100;
+        assert_false(adopt_continued(&sequence, &window, &closed)); /* it was restarted */
+        sequence.origin = 43;
+        other.increment = 0;
+        assert_false(adopt_continued(&sequence, &other, &closed)); /* what no daemon writes */
+}
+
 static void test_look(void **state)
 {
         const struct window window = {
@@ -679,7 +737,7 @@ int main(void)
                 cmocka_unit_test(test_thaw),           cmocka_unit_test(test_gone),
                 cmocka_unit_test(test_implausible),    cmocka_unit_test(test_backup),
                 cmocka_unit_test(test_other_sequence), cmocka_unit_test(test_any_bytes),
-                cmocka_unit_test(test_look),
+                cmocka_unit_test(test_continued),      cmocka_unit_test(test_look),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
