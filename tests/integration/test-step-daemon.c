@@ -182,7 +182,8 @@ static void fnv(sqlite3_context *context, int n, sqlite3_value **values)
 }
 
 /* Reach into the store of a daemon that is dead. */
-static void store_says(const struct instance *instance, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void store_says(const struct instance *instance,
+                                                             const char *format, ...)
 {
         char path[256], sql[512], *message = NULL;
         va_list arguments;
