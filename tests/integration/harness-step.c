@@ -142,10 +142,25 @@ void step_through(struct instance *instance, const struct scenario *scenario)
         record_free(scene.record);
 }
 
+static bool may_trace(void)
+{
+        pid_t pid = fork();
+        int status;
+
+        if (pid == 0)
+                _exit(ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0);
+        return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
+               WEXITSTATUS(status) == 0;
+}
+
 int step_supported(void)
 {
-        if (!sanitized())
+        if (sanitized())
+                printf("a sanitizer's instructions and system calls are not the ones that are "
+                       "shipped\n");
+        else if (!may_trace())
+                printf("processes may not be traced (ptrace) here\n");
+        else
                 return 0;
-        printf("a sanitizer's instructions are not the ones that are shipped\n");
         return 77;
 }

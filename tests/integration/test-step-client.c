@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
 
 #include "harness-step.h"
 
@@ -118,6 +119,7 @@ static void set_exhausted(struct scene *scene)
         int r;
 
         (void)kill(scene->instance->pid, SIGSTOP);
+        assert_int_equal(waitpid(scene->instance->pid, NULL, WUNTRACED), scene->instance->pid);
         (void)seqnum_set_timeout(scene->client, 0);
         while ((r = seqnum_next(scene->seq, &number)) == 0) {
                 must_be_new(scene, number, 1);

@@ -66,7 +66,7 @@ static void saves(struct instance *instance)
         trial_run(instance, &(const struct operation){
                                     .title = "save",
                                     .ini = "[sequence invoices]\nkind = gapless\n",
-                                    .stride = 61,
+                                    .stride = 97,
                                     .pause_usec = 100,
                                     .done = enough_done,
                             });
@@ -131,7 +131,7 @@ static void starts_after_a_stop(struct instance *instance)
         trial_run(instance, &(const struct operation){
                                     .title = "start_closed",
                                     .ini = ALL_KINDS,
-                                    .stride = 61,
+                                    .stride = 97,
                                     .pause_usec = 200,
                                     .lead_up = after_a_stop,
                                     .done = is_ready,
@@ -143,7 +143,7 @@ static void starts_after_a_crash(struct instance *instance)
         trial_run(instance, &(const struct operation){
                                     .title = "start_open",
                                     .ini = ALL_KINDS,
-                                    .stride = 61,
+                                    .stride = 97,
                                     .pause_usec = 200,
                                     .lead_up = after_a_crash,
                                     .done = is_ready,
@@ -156,7 +156,7 @@ static void starts_after_a_reboot(struct instance *instance)
         trial_run(instance, &(const struct operation){
                                     .title = "start_anew",
                                     .ini = ALL_KINDS,
-                                    .stride = 61,
+                                    .stride = 97,
                                     .pause_usec = 200,
                                     .skips = UINT32_MAX,
                                     .lead_up = after_a_reboot,
@@ -233,7 +233,7 @@ static void jumps(struct instance *instance)
         trial_run(instance, &(const struct operation){
                                     .title = "jump",
                                     .ini = "[sequence orders]\nreserve = 50\n",
-                                    .stride = 61,
+                                    .stride = 97,
                                     .pause_usec = 200,
 
                                     .skips = APART + APART_SIZE,
@@ -247,7 +247,7 @@ static void closed_jumps(struct instance *instance)
         trial_run(instance, &(const struct operation){
                                     .title = "jump_closed",
                                     .ini = "[sequence orders]\nreserve = 50\n",
-                                    .stride = 61,
+                                    .stride = 97,
                                     .pause_usec = 200,
 
                                     .skips = APART + APART_SIZE,
