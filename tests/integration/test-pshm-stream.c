@@ -163,7 +163,7 @@ static void slow_sender(struct instance *instance)
         close(in[0]);
         close(out[1]);
         for (int i = 0; i < 20; i++) {
-                char text[16], got[16] = "";
+                char text[24], got[24] = "";
 
                 (void)snprintf(text, sizeof(text), "line %d\n", i);
                 write_all(in[1], text);
@@ -305,7 +305,7 @@ static void many_in_a_row(struct instance *instance)
         int null = open_path("/dev/null", O_RDWR);
 
         for (int i = 0; i < 50; i++) {
-                char text[16], got[16] = "";
+                char text[24], got[24] = "";
                 struct side send, recv;
                 int in[2], out[2];
 

@@ -17,6 +17,14 @@ if [ "${1:-}" = --in-small ]; then
         mount -t tmpfs -o size=1m,mode=1777 tmpfs /dev/shm || exit 1
 fi
 
+# holds WHAT COMMAND...
+holds() {
+        local what=$1
+
+        shift
+        if "$@"; then ok "$what"; else not_ok "$what" "$*"; fi
+}
+
 usage() {
         local verb option
 
@@ -129,7 +137,7 @@ bytes() {
         same "size" 1027 "$(stat -c %s "/dev/shm/$mine")"
         head -c 300000 /dev/urandom > "$tmp/data"
         expect "-t: standard input" 0 "" "$pshm" write -t "$mine" < "$tmp/data"
-        "$pshm" read "$mine" | cmp - "$tmp/data" && ok "and it reads the same"
+        holds "and it reads the same" cmp "$tmp/data" <("$pshm" read "$mine")
         expect "an empty input" 0 "" "$pshm" write "$mine" < /dev/null
         refuse "input that does not fit" 1 "ends at byte 300000" "$pshm" write -o 299990 "$mine" < "$tmp/data"
         same "as much as fits is there" "$(head -c 10 "$tmp/data" | md5sum)" "$("$pshm" read -o 299990 "$mine" | md5sum)"
@@ -138,9 +146,9 @@ bytes() {
         expect "to read nothing at the end" 0 "" "$pshm" read -o 300000 "$mine"
         refuse "an offset that is none" 2 "the offset 'x' is none" "$pshm" read -o x "$mine"
         refuse "a count that is none" 2 "the count '-5' is none" "$pshm" read -n -5 "$mine"
-        "$pshm" read -x "$mine" | cmp - <(hexdump -C "/dev/shm/$mine") && ok "a hex dump as hexdump has it"
+        holds "a hex dump as hexdump has it" cmp <(hexdump -C "/dev/shm/$mine") <("$pshm" read -x "$mine")
         head -c 1000 /dev/zero | "$pshm" write -t "$mine"
-        "$pshm" read -x "$mine" | cmp - <(head -c 1000 /dev/zero | hexdump -C) && ok "also of much the same"
+        holds "also of much the same" cmp <(head -c 1000 /dev/zero | hexdump -C) <("$pshm" read -x "$mine")
         "$pshm" read -x -o 3 -n 50 "$mine" > "$tmp/dump"
         same "a dump tells where it is" "00000003 00000035" "$(sed -n '1s/ .*//p;$p' "$tmp/dump" | xargs)"
         "$pshm" read "$mine" > /dev/full 2> "$tmp/err"
@@ -274,6 +282,29 @@ wrong_objects() {
         same "its sender is done" 0 $?
 }
 
+# On a terminal, as pv shows it; and only there.
+progress() {
+        head -c 3M /dev/urandom > "$tmp/data"
+        "$pshm" recv "$mine" > "$tmp/got" &
+        script -qec "'$pshm' send '$mine' < '$tmp/data'" "$tmp/terminal" > /dev/null < /dev/null
+        wait $!
+        holds "progress of a file: bytes, time, rate, share" \
+                grep -q '3\.00MiB 0:[0-9:]* \[.*iB/s\] 100%' "$tmp/terminal"
+        holds "and nothing of it in the output" cmp "$tmp/data" "$tmp/got"
+        (
+                cat "$tmp/data"
+                sleep 1.2
+        ) | "$pshm" send "$mine" &
+        script -qec "'$pshm' recv '$mine' > '$tmp/got'" "$tmp/terminal" > /dev/null < /dev/null
+        wait $!
+        lines=$(tr '\r' '\n' < "$tmp/terminal" | grep -c '^ *3.00MiB 0:')
+        holds "progress of a pipe, once a second and at the end" test "$lines" -ge 2
+        "$pshm" recv "$mine" > "$tmp/got" &
+        script -qec "'$pshm' send -q '$mine' < '$tmp/data'" "$tmp/terminal" > /dev/null < /dev/null
+        wait $!
+        same "-q: none" "" "$(grep -v '^Script ' "$tmp/terminal")"
+}
+
 as_nobody() { setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"; }
 
 others() {
@@ -319,7 +350,7 @@ little_room() {
         same "nothing is left of it" "" "$(ls /dev/shm)"
         head -c 3M /dev/urandom > "$tmp/data"
         "$pshm" send -b 4 -s 128K "$mine" < "$tmp/data" &
-        "$pshm" recv -w 5 "$mine" | cmp - "$tmp/data" && ok "a smaller ring has room"
+        holds "a smaller ring has room" cmp "$tmp/data" <("$pshm" recv -w 5 "$mine")
         wait $!
         truncate -s 900K "/dev/shm/$mine-2"
         # Holes are reserved when they are written, and not found by SIGBUS.
@@ -339,6 +370,7 @@ bytes
 looks
 segments
 wrong_objects
+progress
 others
 if [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null; then
         expect "in little room" 0 "$(unshare -m "$0" --in-small small > "$tmp/small" && tail -n 1 "$tmp/small")" \
