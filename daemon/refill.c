@@ -21,10 +21,11 @@
 #define GATHER_ACCURACY_USEC UINT64_C(1000)
 
 /*
- * With so many left a window outlasts a commit even at the speed of the machine,
- * if that begins at once. There are never many such: each is good for a second.
+ * With so many left nobody need wait even if draws come all at once after a pause, which
+ * says nothing of their rate: if the commit begins now. And who has so many is not among
+ * the thousands that are drawn from slowly.
  */
-#define LARGE UINT64_C(32768)
+#define LARGE UINT64_C(1024)
 
 /* One commit under way, with all it needs until its end. */
 struct batch {
