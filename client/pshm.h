@@ -4,19 +4,19 @@
 /*
  * pshm(1), shared memory objects from the command line: what its files share.
  *
- *   pshm.c           the table of verbs
- *   pshm-args.c      names, sizes and modes; errors
- *   pshm-object.c    create, resize, rm: the object as a whole
- *   pshm-data.c      write, read: its bytes
- *   pshm-look.c      what an object is, and whose
- *   pshm-mappers.c   who has it mapped
- *   pshm-ls.c        ls, stat
- *   pshm-stream.c    the stream in an object, see pshm-stream.h
+ *   pshm.c                the table of verbs
+ *   pshm-args.c           names, sizes and modes; errors
+ *   pshm-object.c         create, resize, rm: the object as a whole
+ *   pshm-data.c           write, read: its bytes
+ *   pshm-look.c           what an object is, and whose
+ *   pshm-mappers.c        who has it mapped
+ *   pshm-ls.c             ls, stat
+ *   pshm-stream.c         the stream in an object, see pshm-stream.h
  *   pshm-stream-report.c  what both sides of one say when it goes wrong
- *   pshm-guard.c     what signals do to a stream
- *   pshm-progress.c  bytes, time and rate on the terminal
- *   pshm-send.c      send
- *   pshm-recv.c      recv
+ *   pshm-guard.c          what signals do to a stream
+ *   pshm-progress.c       bytes, time and rate on the terminal
+ *   pshm-send.c           send
+ *   pshm-recv.c           recv
  *
  * Entry, dispatch and options are those of seqnum(1): cli.h. Bytes of objects that
  * are not streams are read and written by system calls, never through a mapping:
