@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# plot.sh DIRECTORY: of its bench.json, latency.tsv and scale.tsv (what there is of
+# plot.sh DIRECTORY: of its bench.json, latency.tsv and scale.dat (what there is of
 # them) make processes.svg, latency.svg and scale.svg, for the README. Each has a
 # background of its own, so that it is legible wherever it is shown.
 
@@ -70,14 +70,26 @@ $(curves latency.tsv ' with steps')
 END
 fi
 
-if [ -s scale.tsv ]; then
+if [ -s scale.dat ]; then
         gnuplot <<END
 $look
 set output "scale.svg"
-set title "by number of sequences"
+set multiplot layout 1,2
+set key inside left top
 set logscale xy
+set format x "%.0s%c"
+set format y "%.0s %cB"
 set xlabel "sequences"
-set ylabel ""
-$(curves scale.tsv ' with linespoints')
+set yrange [1e5:1e11]
+set title "memory"
+plot "scale.dat" using 1:6 with linespoints linetype 2 title "daemon", \
+     "scale.dat" using 1:7 with linespoints linetype 4 title "segment"
+set format y "%.0s %cs"
+set yrange [1e-9:1e3]
+set title "time"
+plot "scale.dat" using 1:5 with linespoints linetype 5 title "restart", \
+     "scale.dat" using 1:(\$3/1e6) with linespoints linetype 3 title "open a name", \
+     "scale.dat" using 1:(\$4/1e9) with linespoints linetype 2 title "draw a number"
+unset multiplot
 END
 fi

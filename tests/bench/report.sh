@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# report.sh DIRECTORY: of its samples.tsv (and latency.tsv, scale.tsv) make
+# report.sh DIRECTORY: of its samples.tsv (and latency.tsv, scale.dat) make
 # bench.json, bench.txt and, where gnuplot is, the plots. Needs jq.
 
 set -eu
