@@ -9,6 +9,8 @@
 
 #include <pthread.h>
 
+#include "handle.h"
+
 #define THREADS 3
 #define DRAWS   4000
 
@@ -56,6 +58,42 @@ static void refuse_run(struct seqnum *seq, uint32_t count, int error)
 
         assert_int_equal(seqnum_next_run(seq, count, &run), error);
         assert_true(run.first == -4711 && run.count == 7);
+}
+
+/* --- a head of two views ------------------------------------------------- */
+
+/*
+ * While another thread gives the handle a new view, a draw may claim in the old
+ * one's cell with the new one's lens in hand. It is settled in the view that it was
+ * claimed in; nothing is judged by the wrong window, and nothing skipped.
+ */
+static void test_old_cell_new_lens(void **state)
+{
+        struct seqnum *seq = granted(*state, "moved", shape(1, 1, 1, 1000, false), 100);
+        struct window old_window = {.ceiling = 50, .low = UINT64_MAX, .state = WINDOW_OPEN};
+        struct cell old_cell = {.next = 40};
+        struct view old = *handle_view(seq);
+        int64_t value = 0;
+
+        unit_expect(seq, 1);
+        old.cell = &old_cell;
+        old.window = &old_window;
+        old.lens.next = (uint64_t *)&old_cell.next;
+        old.lens.window = (const uint64_t *)&old_window;
+        seq->views->older = &old;
+
+        seq->head.next = old.lens.next;
+        assert_int_equal(seqnum_next_inline(seq, &value), 0);
+        assert_int_equal(value, 41); /* index 40 there */
+        assert_true(cell_next(&old_cell.next) == 41);
+        assert_int_equal(seqnum_next(seq, &value), 0);
+        assert_int_equal(value, 42);
+
+        seq->head.next = (uint64_t *)&void_cell.next; /* or it led nowhere before */
+        unit_expect(seq, 2);
+        assert_int_equal(seqnum_next_inline(seq, &value), 0);
+        assert_int_equal(value, 3);
+        seq->views->older = NULL;
 }
 
 /* --- values ------------------------------------------------------------ */
@@ -340,6 +378,7 @@ static void test_threads(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                unit_case(test_old_cell_new_lens),
                 unit_case(test_increment),
                 unit_case(test_descending),
                 unit_case(test_extremes),
