@@ -6,7 +6,7 @@
 # installed (`make bench-deps`), on Unix sockets in a directory of its own; goes
 # round all of them (bench.c); makes the table, the JSON and the plots; stops all.
 #
-#   ROUNDS=21        samples of each case
+#   ROUNDS=15        samples of each case
 #   ONLY='time ids,command'    only these groups of subjects
 #   PEERS=no         no servers of others
 #   SEQNUM_BENCH_OUTPUT=build/bench    where the results go
@@ -29,7 +29,7 @@ renice -n -15 -p $$ >/dev/null 2>&1 || true
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(cd "${SEQNUM_BUILD:-build}" && pwd)
 output=${SEQNUM_BENCH_OUTPUT:-$build/bench}
-rounds=${ROUNDS:-21}
+rounds=${ROUNDS:-15}
 mkdir -p "$output"
 output=$(cd "$output" && pwd)
 

@@ -40,11 +40,11 @@ wanted() {
         not_ok "README.md has an example $1"
         missing=1
 }
-for file in orders.c invoice.c invoice.sh orders.cc orders.py incr.py incr.sh; do
+for file in orders.c stock.c invoice.c invoice.sh orders.cc orders.py incr.py incr.sh; do
         wanted $file
 done
 [ -z "$missing" ] || exit 1
-same "every example is run by this test" 7 "$(find . -type f | wc -l)"
+same "every example is run by this test" 8 "$(find . -type f | wc -l)"
 
 # --- C and C++, as the page says they are built ---------------------------------
 
@@ -58,11 +58,14 @@ tsan | asan) skip "C and C++: they would have to be built with the sanitizer" ;;
 *)
         build_with "${CC:-cc}" orders.c orders
         expect "orders.c draws" 0 100 ./orders
+        build_with "${CC:-cc}" stock.c stock
+        expect "stock.c draws" 0 "101 to 1101" ./stock
+        expect "stock.c gave the rest back" 0 "1102 to 2102" ./stock
         build_with "${CC:-cc}" invoice.c invoice
         expect "invoice.c commits" 0 "Invoice 1" ./invoice
         expect "invoice.c goes on" 0 "Invoice 2" ./invoice
         build_with "${CXX:-c++}" orders.cc orders-cc
-        expect "orders.cc draws" 0 101 ./orders-cc
+        expect "orders.cc draws" 0 2103 ./orders-cc
         ;;
 esac
 

@@ -115,7 +115,7 @@ int __wrap_munmap(void *address, size_t size)
 
 struct races {
         char directory[64], ini[96], shm[64];
-        struct seqnum *changing; /* one handle for all threads */
+        struct seqnum *changing;     /* one handle for all threads */
         unsigned life;               /* the main thread's */
         _Atomic(uint32_t) over;      /* no more daemons */
         _Atomic(uint32_t) enough;    /* no more draws */
