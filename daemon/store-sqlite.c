@@ -41,6 +41,7 @@
 #define APPLICATION_ID   0x5365714e /* "SeqN" */
 #define SCHEMA_VERSION   2
 #define CHECKPOINT_PAGES 256
+#define BUSY_MSEC        1000
 #define STRING_OF(x)     #x
 #define STRING(x)        STRING_OF(x)
 
@@ -696,7 +697,7 @@ static int open_db(struct store_sqlite *s, const char *path, int flags)
                 return say_sqlite(s, code, "open");
         (void)sqlite3_extended_result_codes(s->db, 1);
         /* Somebody reading it, for a backup say, is waited for. */
-        (void)sqlite3_busy_timeout(s->db, 5000);
+        (void)sqlite3_busy_timeout(s->db, BUSY_MSEC);
         return 0;
 }
 
@@ -1097,7 +1098,7 @@ static bool closed_well(const struct store_sqlite *s)
         return stat(wal, &status) < 0 ? errno == ENOENT : status.st_size == 0;
 }
 
-static int open_all(struct store_sqlite *s)
+static int open_once(struct store_sqlite *s)
 {
         bool well;
         int r;
@@ -1122,6 +1123,45 @@ static int open_all(struct store_sqlite *s)
                 r = finish(s);
         }
         return r < 0 && r != -EBUSY ? r : reopen(s);
+}
+
+/* Can the file be read, all of it? 0 also if there is none. */
+static int read_through(const char *path, const char *suffix)
+{
+        char file[PATH_MAX + 16], buffer[16384];
+        ssize_t n;
+        int fd, r;
+
+        (void)snprintf(file, sizeof(file), "%s%s", path, suffix);
+        fd = open(file, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? 0 : -errno;
+        do
+                n = read(fd, buffer, sizeof(buffer));
+        while (n > 0);
+        r = n < 0 ? -errno : 0;
+        close(fd);
+        return r;
+}
+
+/*
+ * SQLite takes some failures to read for damage. Who is told of damage brings back
+ * a backup, which is the worst to do if there is none: so it is looked at twice.
+ */
+static int open_all(struct store_sqlite *s)
+{
+        int r = open_once(s);
+
+        if (r != -EBADMSG)
+                return r;
+        close_db(s);
+        r = read_through(s->path, "");
+        if (r >= 0)
+                r = read_through(s->path, "-wal");
+        if (r < 0)
+                return say(s, r, "cannot read %s: %s", s->path, strerror(-r));
+        s->stage = COPY;
+        return open_once(s);
 }
 
 int store_open_sqlite(struct store **ret, const char *directory, char **message)
