@@ -2,8 +2,8 @@
 
 /*
  * A client killed after each single instruction of a transaction on a gapless
- * sequence (harness-step.h): of begin and commit, of begin and rollback, and of
- * taking over the turn of one that died holding it.
+ * sequence (harness-step.h): of begin and commit, of begin and rollback, of a draw, and
+ * of taking over the turn of one that died holding it.
  *
  * The next to begin must get the turn at once, and with it the same number, or the
  * one behind it if the victim came to use its number up. In the end the segment is
@@ -37,6 +37,11 @@ static int act_rollback(struct victim *victim)
         int r = seqnum_begin(victim->seq, &victim->number);
 
         return r < 0 ? r : seqnum_rollback(victim->seq);
+}
+
+static int act_draw(struct victim *victim)
+{
+        return seqnum_next(victim->seq, &victim->number);
 }
 
 static int64_t begin_after_death(struct scene *scene)
@@ -76,6 +81,21 @@ static void judge_rollback(struct scene *scene)
         assert_int_equal(seqnum_rollback(scene->seq), 0);
 }
 
+/* A draw is a transaction of its own: what is used up may not have been given to the victim yet. */
+static void judge_draw(struct scene *scene)
+{
+        int64_t number = begin_after_death(scene);
+
+        if (number != scene->expected) {
+                assert_int_equal(number, scene->expected + 1);
+                scene->lost += scene->victim->number == STEP_NOT_GIVEN;
+        } else {
+                assert_int_equal(scene->victim->number, STEP_NOT_GIVEN);
+        }
+        assert_int_equal(seqnum_rollback(scene->seq), 0);
+        scene->expected = number;
+}
+
 /* What the victims used up, and one more, is in the store. */
 static void conclude(struct scene *scene)
 {
@@ -96,7 +116,7 @@ static void commits(struct instance *instance)
                                        .title = "begin+commit",
                                        .ini = "[sequence invoices]\nkind = gapless\n",
                                        .name = "invoices",
-                                       .stride = 7,
+                                       .stride = 11,
                                        .prepare = prepare_id,
                                        .act = act_commit,
                                        .judge = judge_commit,
@@ -114,6 +134,20 @@ static void rollbacks(struct instance *instance)
                                        .prepare = prepare_id,
                                        .act = act_rollback,
                                        .judge = judge_rollback,
+                                       .conclude = conclude,
+                               });
+}
+
+static void draws(struct instance *instance)
+{
+        step_through(instance, &(const struct scenario){
+                                       .title = "next_gapless",
+                                       .ini = "[sequence invoices]\nkind = gapless\n",
+                                       .name = "invoices",
+                                       .stride = 11,
+                                       .prepare = prepare_id,
+                                       .act = act_draw,
+                                       .judge = judge_draw,
                                        .conclude = conclude,
                                });
 }
@@ -144,7 +178,7 @@ static void takeovers(struct instance *instance)
                                        .title = "takeover+commit",
                                        .ini = "[sequence invoices]\nkind = gapless\n",
                                        .name = "invoices",
-                                       .stride = 37,
+                                       .stride = 61,
                                        .set = set_dead_owner,
                                        .act = act_commit,
                                        .judge = judge_commit,
@@ -157,6 +191,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 instance_test(commits),
                 instance_test(rollbacks),
+                instance_test(draws),
                 instance_test(takeovers),
         };
         int r = step_supported();
