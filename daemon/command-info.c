@@ -277,7 +277,7 @@ enum command_result command_info(struct session *session, const struct resp_requ
         struct commit_counters counters = committer_counters(service->committer);
         uint64_t up = clock_usec(CLOCK_REALTIME) - count_read(&header->started);
         char *text = NULL;
-        size_t size;
+        size_t size = 0;
         FILE *file = open_memstream(&text, &size);
 
         if (!file) {
@@ -306,7 +306,8 @@ enum command_result command_info(struct session *session, const struct resp_requ
                               "\r\nfailures:%" PRIu64 "\r\nsound:%d\r\n",
                               counters.commits, counters.jobs, counters.failed,
                               committer_sound(service->committer));
-        if (fclose(file) == 0)
+        /* For want of memory there may be no text, and fclose(3) content. */
+        if (fclose(file) == 0 && text)
                 resp_bulk(&session->out, text, size);
         else
                 resp_error(&session->out, "ERR", "out of memory");

@@ -330,6 +330,9 @@ static int add_sources(struct service *service)
         sigaddset(&mask, SIGHUP);
         if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
                 return -errno;
+        /* A file that may not grow any more is an error like a full disk, not our end. */
+        if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
+                return -errno;
         r = sd_event_default(&service->event);
         if (r >= 0) /* no handler: the loop ends */
                 r = sd_event_add_signal(service->event, NULL, SIGTERM, NULL, NULL);
