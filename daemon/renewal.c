@@ -65,8 +65,9 @@ int renewal_lock_out(int *ret, const char *path)
         };
         int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC), r;
 
+        *ret = -1;
         if (fd < 0)
-                return -errno;
+                return errno == ENOENT ? 0 : -errno;
         if (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
                 r = errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
                 close(fd);

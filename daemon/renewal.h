@@ -34,7 +34,7 @@ int renewal_settle(int fd);
 /*
  * Lock all others out of the file that is to go, as SQLite locks. While *ret is
  * open nobody can open it and take what follows for its log. -EBUSY: somebody
- * has it open.
+ * has it open. 0 and -1 in *ret: there is none any more.
  */
 int renewal_lock_out(int *ret, const char *path);
 

@@ -32,6 +32,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "manager.h"
 #include "renewal.h"
 #include "statedir.h"
@@ -134,10 +135,11 @@ struct store_sqlite {
         int lock;
         sqlite3 *db;
         sqlite3_stmt *prepared[N_STATEMENTS];
-        int64_t version;  /* of the format, as it was found */
-        bool distrusted;  /* a write or a sync failed: the files are to be replaced */
-        enum stage stage; /* how far that has come */
-        int former;       /* of the file that was replaced, locked; or -1 */
+        int64_t version;       /* of the format, as it was found */
+        bool distrusted;       /* a write or a sync failed: the files are to be replaced */
+        enum stage stage;      /* how far that has come */
+        int former;            /* of the file that was replaced, locked; or -1 */
+        struct stat file, log; /* where they were found */
         char directory[PATH_MAX], path[PATH_MAX];
 };
 
@@ -563,6 +565,39 @@ static int apply(struct store_sqlite *s, struct store_op *op)
         return say(s, -EINVAL, "no such operation");
 }
 
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+        return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* 0, or a negative errno if one of them is not there. */
+static int find_files(const struct store_sqlite *s, struct stat *file, struct stat *log)
+{
+        char wal[PATH_MAX + 16];
+
+        (void)snprintf(wal, sizeof(wal), "%s-wal", s->path);
+        return stat(s->path, file) < 0 || stat(wal, log) < 0 ? -errno : 0;
+}
+
+/*
+ * Somebody restores a backup, or removes the log, while we are at it: what is
+ * written from then on goes to files that no start will find. But all is still
+ * there for us to put back.
+ */
+static bool was_moved(const struct store_sqlite *s)
+{
+        struct stat file, log;
+
+        if (find_files(s, &file, &log) >= 0 && same_file(&file, &s->file) &&
+            same_file(&log, &s->log))
+                return false;
+        log_event(EVENT_STORE_BEHIND, LOG_CRIT, NULL,
+                  "the store %s or its log was removed or replaced while in use; it is put back as "
+                  "it was. To restore a backup stop the service first",
+                  s->path);
+        return true;
+}
+
 static int replace_files(struct store_sqlite *s);
 static int renew(struct store_sqlite *s);
 
@@ -574,6 +609,7 @@ static int sqlite_commit(struct store *store, struct store_op *ops, size_t n_ops
 
         for (size_t i = 0; i < n_ops; i++)
                 ops[i].error = 0;
+        s->distrusted = s->distrusted || was_moved(s);
         r = s->distrusted ? renew(s) : 0;
         if (r < 0)
                 return r;
@@ -983,7 +1019,10 @@ static int make_ready(struct store_sqlite *s)
                 return r;
         /* The log has just come into being, of which SQLite does not tell whether it lasts. */
         r = statedir_sync(s->directory);
-        return r < 0 ? say(s, r, "cannot sync %s: %s", s->directory, strerror(-r)) : 0;
+        if (r < 0)
+                return say(s, r, "cannot sync %s: %s", s->directory, strerror(-r));
+        r = find_files(s, &s->file, &s->log);
+        return r < 0 ? say(s, r, "cannot find %s or its log: %s", s->path, strerror(-r)) : 0;
 }
 
 /* --- a new file -------------------------------------------------------- */
@@ -1020,8 +1059,8 @@ static int decide(struct store_sqlite *s)
         r = renewal_lock_out(&fd, s->path);
         if (r == -EBUSY)
                 return say(s, r,
-                           "the store %s must be replaced, since it could not be written, but "
-                           "another process has it open (a backup?): let that end first",
+                           "the store %s must be written anew, since it could not be written to or "
+                           "was moved, but another process has it open (a backup?): let that end",
                            s->path);
         if (r < 0)
                 return say(s, r, "cannot lock %s: %s", s->path, strerror(-r));
