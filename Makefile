@@ -309,7 +309,7 @@ check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some,
 # What does harm on purpose, in amounts that grow with SCALE: `make check` is SCALE=1.
 # The order is that of the page 'Guarantees' in the README.
 TORTURE_TESTS := $(addprefix $(BUILD)/tests/integration/,test-crash test-reboot test-stop \
-	test-gapless test-time test-power test-faults test-block \
+	test-gapless test-time test-power test-faults test-lying-state test-block \
 	test-step-client test-step-gapless test-step-daemon test-pshm-death \
 	test-pshm-stream test-load test-scarce)
 SCALE ?= 20
