@@ -586,7 +586,7 @@ static int find_files(const struct store_sqlite *s, struct stat *file, struct st
  */
 static bool was_moved(const struct store_sqlite *s)
 {
-        struct stat file, log;
+        struct stat file = {0}, log = {0};
 
         if (find_files(s, &file, &log) >= 0 && same_file(&file, &s->file) &&
             same_file(&log, &s->log))
