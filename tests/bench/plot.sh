@@ -20,7 +20,8 @@ set linetype 5 linecolor "#7b3fa0" pointtype 7 pointsize 0.6
 set linetype 6 linecolor "#b8860b" pointtype 7 pointsize 0.6
 set linetype 7 linecolor "#c51b7d" pointtype 7 pointsize 0.6
 set linetype 8 linecolor "#00868b" pointtype 7 pointsize 0.6
-set linetype cycle 8'
+set linetype 9 linecolor "#000000" pointtype 7 pointsize 0.6
+set linetype cycle 9'
 
 # blocks FILE: lines "subject TAB x TAB y ..." as gnuplot's blocks, titles in front
 blocks() {
@@ -54,7 +55,10 @@ $(curves processes.dat ':3:4 with yerrorlines')
 END
 fi
 
+# As many points as can be seen.
 if [ -s latency.tsv ]; then
+        awk -F'\t' '$1 != last || $3 < 0.96 * fraction { print; last = $1; fraction = $3 }' \
+                latency.tsv >latency.dat
         gnuplot <<END
 $look
 set output "latency.svg"
@@ -66,7 +70,7 @@ set xrange [10:1e8]
 set xlabel "ns"
 set ylabel "fraction of draws"
 set yrange [1e-7:1]
-$(curves latency.tsv ' with steps')
+$(curves latency.dat ' with steps')
 END
 fi
 

@@ -4,7 +4,7 @@
 # report.sh DIRECTORY: of its samples.tsv (and latency.tsv, scale.dat) make
 # bench.json, bench.txt and, where gnuplot is, the plots. Needs jq.
 
-set -eu
+set -eu -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$1"
 touch facts

@@ -12,6 +12,7 @@ def time: if . < 9999 then number elif . < 9999000 then (. / 1000 | number) + " 
 def right(n): " " * (n - length) + .;
 def left(n): . + (" " * (n - length) // "");
 def uniq: reduce .[] as $x ([]; if any(.[]; . == $x) then . else . + [$x] end);
+def heading: "  " + .subject + (if .placement == "scheduler" then ", unpinned" else "" end);
 def cell: (.ns.median | time | right(9)) + (if .ratio then " x" + (.ratio.median | number) else "" end | left(8));
 
 .measurements as $m
@@ -22,10 +23,11 @@ def cell: (.ns.median | time | right(9)) + (if .ratio then " x" + (.ratio.median
 (($m | map(.group) | uniq)[] as $group
 | ($m | map(select(.group == $group))) as $rows
 | ($rows | map(.processes) | unique) as $columns
-| (($group | left(36)) + ($columns | map("\(.) process\(if . > 1 then "es" else "" end)" | right(12) | left(17)) | add)
+| ($rows | map(heading | length + 2) + [36] | max) as $width
+| (($group | left($width)) + ($columns | map("\(.) process\(if . > 1 then "es" else "" end)" | right(12) | left(17)) | add)
         | sub(" +$"; "")),
   (($rows | map({subject, placement}) | uniq)[] as $s
-        | ("  " + $s.subject + (if $s.placement == "scheduler" then ", unpinned" else "" end) | left(36))
+        | ($s | heading | left($width))
         + ($columns | map(. as $p | $rows | map(select(.subject == $s.subject
                 and .placement == $s.placement and .processes == $p))
                 | if length > 0 then .[0] | cell else "" end | left(17)) | add)
