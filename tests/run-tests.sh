@@ -29,8 +29,11 @@ trap 'kill "${!program_of[@]}" 2>/dev/null; exit 130' INT TERM
 
 # In the background, to be interruptible; there the shell would have ^C ignored.
 begin() {
+        # Opened here: opened by the child it might not be there yet when it is renamed.
+        exec 4>"$logs/next"
         env --default-signal=INT,QUIT timeout --kill-after=10 "$limit" "$1" \
-                >"$logs/next" 2>&1 </dev/null &
+                >&4 2>&1 4>&- </dev/null &
+        exec 4>&-
         mv "$logs/next" "$logs/$!"
         program_of[$!]=$1
         begin_of[$!]=$(date +%s%N)
