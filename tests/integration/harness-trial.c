@@ -20,6 +20,7 @@
 #define ALL_SCALE     10000 /* of scaled(1000): from here on each event */
 #define COMPLETE      2     /* so many times in a row the daemon came to the end of it */
 #define GOAL          6
+#define REBOOT_SKIPS  1010 /* two windows of those in use here, and what the dead had */
 
 /* --- the workers ------------------------------------------------------------------ */
 
@@ -300,7 +301,7 @@ static void judge(struct trial *trial, bool reboot)
         client = instance_attach(trial->instance);
         (void)seqnum_set_timeout(client, patience_usec(PATIENCE_USEC));
         if (employed(trial, 0))
-                judge_orders(trial, client, reboot ? UINT32_MAX : operation->skips);
+                judge_orders(trial, client, operation->skips + (reboot ? REBOOT_SKIPS : 0));
         if (employed(trial, 1))
                 judge_invoices(trial, client);
         if (employed(trial, 2))
