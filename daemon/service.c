@@ -251,12 +251,11 @@ int service_freeze_all(struct service *service)
 static void stop(struct service *service)
 {
         manager_stopping();
+        refill_pause(&service->refill);
         if (service->config->on_stop == CONFIG_ON_STOP_SERVE) {
-                committer_drain(service->committer);
                 log_event(EVENT_STOPPED, LOG_INFO, NULL, "stopping; the windows stay open");
                 return;
         }
-        refill_pause(&service->refill);
         if (service_freeze_all(service) >= 0)
                 log_event(EVENT_STOPPED, LOG_INFO, NULL,
                           "stopping; %" PRIu32 " sequences closed and saved",
@@ -496,6 +495,7 @@ struct service *service_free(struct service *service)
         service->control = control_free(service->control);
         if (service->serving)
                 stop(service);
+        service->refill.paused = true; /* a batch that is done begins no other */
         if (service->committer)
                 committer_drain(service->committer); /* creations free themselves */
         service_unwatch_segment(service);
