@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Checks the models of the draw protocol (draw.pml), of ringing (bell.pml), of
-# transactions on gapless sequences (gapless.pml) and of ids made of time
-# (time.pml): as they are, exhaustively and without an error; and with one rule
+# transactions on gapless sequences (gapless.pml; lost.pml when their segment is
+# lost) and of ids made of time (time.pml): as they are, exhaustively and without an error; and with one rule
 # undone at a time, which must be noticed.
 #
 # Works in a directory of its own below $BUILD (build/model), removed at the end.
@@ -178,6 +178,18 @@ caught TAKE_BLINDLY "$@"   # two who find the same dead owner both take over
 caught STORE_NEXT "$@"     # a commit stores next without comparing
 caught PUBLISH_FIRST "$@"  # the daemon confirms before the store has
 caught THAW_AT_SAVED "$@"  # a thaw goes back to below where the freeze was
+
+# Segments lost and made anew under two clients with two transactions each; and
+# where nobody dies and the store is well.
+model=lost
+holds lost -DROUNDS=2
+holds well -DROUNDS=2 -DLIVES=1 -DWELL
+
+caught JUDGE_BLINDLY              # what was used up counts as committed
+caught JUDGE_BELOW                # a segment that begins at the number counts as one behind it
+caught JUDGE_BY_ANY               # so does a later segment than the next
+caught BEGIN_AT_NEXT              # a fresh segment begins at next, saved or not
+caught REPLACE_OPEN -DLIVES=1 -DWELL # a segment is left without having been frozen
 
 # Two clients that draw two ids and a run of two under a clock that is set; three
 # daemons; the clock set twice; and after a reboot.
