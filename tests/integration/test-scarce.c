@@ -502,7 +502,7 @@ static int map_page(const char *path)
         close(fd);
         page = memory;
         for (int i = 0; i < SCARCE_N; i++)
-                (void)relent(i);
+                (void)relent((enum scarce)i);
         return 0;
 }
 
