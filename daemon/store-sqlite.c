@@ -725,6 +725,20 @@ static int execute(struct store_sqlite *s, const char *sql, const char *what)
         return code == SQLITE_OK ? 0 : say_sqlite(s, code, what);
 }
 
+/* Where SQLite could not open it for writing it has opened it for reading, and keeps quiet. */
+static int check_writable(struct store_sqlite *s, const char *path)
+{
+        int fd, error;
+
+        if (sqlite3_db_readonly(s->db, "main") != 1)
+                return 0;
+        fd = open(path, O_RDWR | O_CLOEXEC);
+        error = fd < 0 ? errno : EIO; /* now it can be: the next time it will */
+        if (fd >= 0)
+                close(fd);
+        return say(s, -error, "cannot open %s for writing: %s", path, strerror(error));
+}
+
 static int open_db(struct store_sqlite *s, const char *path, int flags)
 {
         int code = sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
@@ -734,7 +748,7 @@ static int open_db(struct store_sqlite *s, const char *path, int flags)
         (void)sqlite3_extended_result_codes(s->db, 1);
         /* Somebody reading it, for a backup say, is waited for. */
         (void)sqlite3_busy_timeout(s->db, BUSY_MSEC);
-        return 0;
+        return check_writable(s, path);
 }
 
 /*

@@ -478,42 +478,61 @@ static void every_call_fails(struct instance *instance)
                 cases, total_runs, total_injected, total_refused, total_numbers);
 }
 
-/* Start with the n-th read failing. False: there are not so many. */
-static bool start_with_read(struct run *run, uint64_t n, bool for_good, uint64_t *refused)
+/* Start with the n-th call of a kind failing. False: there are not so many. */
+static bool start_with_fault(struct run *run, enum fault_kind kind, uint64_t n, bool for_good)
 {
+        struct seqs seqs;
+
         atomic_store(&faults->injected, 0);
         atomic_store(&faults->calls, 0);
         atomic_store(&faults->spared, 0);
-        atomic_store(&faults->kinds, FAULT_READ);
+        atomic_store(&faults->kinds, kind);
         atomic_store(&faults->error, EIO);
         atomic_store(&faults->for_good, for_good);
         atomic_store(&faults->first, n);
-        if (start(run)) {
-                disarm();
-                draw_and_die(run);
-        } else {
-                ++*refused;
+        if (!start(run)) {
+                total_refused++;
+                return true;
         }
+        disarm();
+        seqs = open_all(run);
+        recover(run, &seqs);
+        seqnum_detach(seqs.client);
+        run->held = 0;
+        instance_kill(run->instance); /* with a log left for the next one */
         return atomic_load(&faults->injected) > 0;
 }
 
-/* Each read of a start fails, once and with all after it: that is not damage. */
-static void failing_reads_are_no_damage(struct instance *instance)
+/* Each call of a kind that a start makes fails, once and with all after it. */
+static void fail_in_turn(struct instance *instance, enum fault_kind kind, const char *story)
 {
-        struct run run = {.instance = instance, .story = "reads fail"};
-        uint64_t n = 1, refused = 0;
+        struct run run = {.instance = instance};
+        uint64_t n = 1;
 
+        (void)snprintf(run.story, sizeof(run.story), "%s", story);
         set_up(instance);
         begin_anew(&run);
         live_before(&run);
-        while (start_with_read(&run, n, false, &refused) &&
-               start_with_read(&run, n, true, &refused))
+        total_refused = 0;
+        while (start_with_fault(&run, kind, n, false) && start_with_fault(&run, kind, n, true))
                 n++;
         disarm();
         assert_true(n > 10);
-        assert_true(refused > 10);
+        assert_true(total_refused > 5);
         check_truth(&run);
-        figures("reads=%" PRIu64 " starts_refused=%" PRIu64, n, refused);
+        figures("%s in turn: calls=%" PRIu64 " starts_refused=%" PRIu64, story, n, total_refused);
+}
+
+/* What cannot be read is not damaged. */
+static void failing_reads_are_no_damage(struct instance *instance)
+{
+        fail_in_turn(instance, FAULT_READ, "reads");
+}
+
+/* What could not be opened for writing is not served from for ever after. */
+static void failing_opens_pass(struct instance *instance)
+{
+        fail_in_turn(instance, FAULT_OPEN, "opens");
 }
 
 /* --- really full ---------------------------------------------------------------------------- */
@@ -630,6 +649,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 fault_test(every_call_fails),
                 fault_test(failing_reads_are_no_damage),
+                fault_test(failing_opens_pass),
                 fault_test(a_full_file_system),
         };
 
