@@ -1051,7 +1051,9 @@ static int copy_db(struct store_sqlite *s)
         if (r < 0)
                 return say(s, r, "cannot make %s.new: %s", s->path, strerror(-r));
         sql = sqlite3_mprintf("VACUUM INTO %Q", path);
+        sqlite3_progress_handler(s->db, PROGRESS_STEPS, on_progress, NULL);
         r = sql ? execute(s, sql, "copy") : -ENOMEM;
+        sqlite3_progress_handler(s->db, 0, NULL, NULL);
         sqlite3_free(sql);
         if (r < 0) {
                 close(fd);
