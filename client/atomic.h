@@ -123,6 +123,22 @@ static inline bool owner_change(_Atomic(uint64_t) *owner, uint64_t from, uint64_
 }
 
 /*
+ * The word of a semaphore (token.h). Who takes a token acquires what those
+ * who posted released; both also pair with sem_post(3) and sem_wait(3), whose
+ * orders are the same.
+ */
+static inline uint64_t token_look(const _Atomic(uint64_t) *word)
+{
+        return atomic_load_explicit(word, memory_order_acquire);
+}
+
+static inline bool token_change(_Atomic(uint64_t) *word, uint64_t *seen, uint64_t to)
+{
+        return atomic_compare_exchange_weak_explicit(word, seen, to, memory_order_acq_rel,
+                                                     memory_order_acquire);
+}
+
+/*
  * Of a handle's transaction, in the process's own memory: begin a call in phase
  * `from`. Acquire: pairs with the publish_u32() by which the last call ended.
  */
@@ -246,7 +262,7 @@ static inline const struct seqnum_lens *head_lens(const struct seqnum_head *head
  *
  * Acquire-release on both sides: a mark set before the summary bit that the
  * daemon took is seen by the daemon. And no ring is lost to the client's look,
- * which is a plain load in sem_getvalue(3): all that marks or takes are exchanges
+ * which is a plain load: all that marks or takes are exchanges
  * of the same word, so either the daemon's next one comes after the mark and takes
  * it; or before, and then the mark acquires what the daemon released, its taking
  * of the post with it, and the look, which comes after, sees that the post is gone.

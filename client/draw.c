@@ -25,6 +25,7 @@
 #include "clock.h"
 #include "draw.h"
 #include "futex.h"
+#include "token.h"
 
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -51,19 +52,18 @@ static uint64_t add_saturating(uint64_t a, uint64_t b)
 static void post(struct segment_shared *shared)
 {
         count_up(&shared->rings);
-        (void)sem_post(&shared->doorbell);
+        semaphore_post(&shared->doorbell);
 }
 
 void view_ring(const struct view *view)
 {
         struct segment_shared *shared = view->mapping->shared;
         uint32_t word = view->slot / 64;
-        int pending = 0;
 
         bell_mark(&view->mapping->wants[word], UINT64_C(1) << (view->slot % 64));
         bell_mark(&shared->summary[word / 64], UINT64_C(1) << (word % 64));
         /* A post not yet taken: whoever takes it will see our marks, see bell_mark(). */
-        if (sem_getvalue(&shared->doorbell, &pending) == 0 && pending > 0)
+        if (semaphore_value(&shared->doorbell) > 0)
                 return;
         post(shared);
 }
@@ -124,10 +124,13 @@ int view_sleep(const struct view *view, uint32_t wake, uint64_t most, uint64_t d
         /*
          * A slice has passed and nothing was done. A post may be pending of which
          * nobody knows: it is counted first, then the daemon is woken, and who
-         * posted may have been killed in between. So post, whatever is pending.
+         * posted may have been killed in between. So post, whatever is pending. And
+         * somebody may have scribbled that nobody sleeps there: wake it regardless.
          */
-        if (most == WAIT_SLICE_USEC && wake_look(&view->window->wake) == wake)
+        if (most == WAIT_SLICE_USEC && wake_look(&view->window->wake) == wake) {
                 post(view->mapping->shared);
+                semaphore_nudge(&view->mapping->shared->doorbell);
+        }
         return 0;
 }
 

@@ -29,8 +29,20 @@ static inline void futex_wait(const _Atomic(uint32_t) *word, uint32_t seen, uint
         (void)syscall(SYS_futex, word, FUTEX_WAIT, seen, &limit, NULL, 0);
 }
 
+/* The same without an end. No variable of it has an address: a thread may be cancelled in it. */
+static inline void futex_sleep(const _Atomic(uint32_t) *word, uint32_t seen)
+{
+        (void)syscall(SYS_futex, word, FUTEX_WAIT, seen, NULL, NULL, 0);
+}
+
+/* Wake up to `most` of those who sleep on `word`. */
+static inline void futex_wake(const _Atomic(uint32_t) *word, int most)
+{
+        (void)syscall(SYS_futex, word, FUTEX_WAKE, most, NULL, NULL, 0);
+}
+
 /* Wake everybody who sleeps on `word`. */
 static inline void futex_wake_all(const _Atomic(uint32_t) *word)
 {
-        (void)syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+        futex_wake(word, INT_MAX);
 }

@@ -8,11 +8,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "atomic.h"
 #include "clock.h"
 #include "lock.h"
+#include "token.h"
 
 /* So many ids taken in a row are no accident: somebody has locked them all. */
 #define ID_ATTEMPTS 16
@@ -87,31 +87,25 @@ bool turn_take_over(struct cell *cell, uint64_t seen, uint64_t id)
 
 bool turn_try(struct cell *cell, uint64_t id)
 {
-        (void)sem_trywait(&cell->turn);
+        (void)semaphore_try(&cell->turn);
         return turn_take_over(cell, 0, id);
 }
 
 void turn_wait(struct cell *cell, uint64_t usec)
 {
-        uint64_t end = clock_usec(CLOCK_MONOTONIC) + usec;
-        struct timespec limit = {
-                .tv_sec = (time_t)(end / USEC_PER_SEC),
-                .tv_nsec = (long)(end % USEC_PER_SEC) * 1000,
-        };
-
         /* A token, the end of the time, a signal: all the same to who looks again. */
-        (void)sem_clockwait(&cell->turn, CLOCK_MONOTONIC, &limit);
+        if (semaphore_expect(&cell->turn))
+                semaphore_doze(&cell->turn, usec);
+        (void)semaphore_try(&cell->turn);
 }
 
 bool turn_release(struct cell *cell, uint64_t id)
 {
-        int tokens = 0;
-
         if (!owner_change(&cell->owner, id, 0))
                 return false;
         /* They must not pile up: each in excess wakes somebody for nothing. */
-        if (sem_getvalue(&cell->turn, &tokens) < 0 || tokens <= 0)
-                (void)sem_post(&cell->turn);
+        if (semaphore_value(&cell->turn) == 0)
+                semaphore_post(&cell->turn);
         return true;
 }
 

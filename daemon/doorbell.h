@@ -9,6 +9,8 @@
  * scribbles on it can wake us needlessly or not at all, and nothing worse.
  */
 
+#include <stdbool.h>
+
 #include "layout.h"
 
 struct doorbell;
@@ -22,4 +24,5 @@ struct doorbell *doorbell_free(struct doorbell *doorbell);
 /* An eventfd, readable after somebody rang; doorbell_answer() clears it. */
 int doorbell_fd(const struct doorbell *doorbell);
 
-void doorbell_answer(struct doorbell *doorbell);
+/* False: it was posted more often, since the last answer, than any callers would. */
+bool doorbell_answer(struct doorbell *doorbell);
