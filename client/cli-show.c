@@ -70,11 +70,10 @@ static void add_turn(struct facts *facts, const struct snapshot *s)
 /* The id before the next one: the last that was drawn, or skipped. */
 static void add_last_id(struct facts *facts, const struct snapshot *s)
 {
-        const struct window *window = s->view->window;
         struct sequence_params params = {
-                .node_bits = window->node_bits,
-                .serial_bits = window->serial_bits,
-                .epoch = window->epoch,
+                .node_bits = s->view->map.node_bits,
+                .serial_bits = s->view->map.serial_bits,
+                .epoch = s->view->window->epoch,
         };
         uint32_t node, serial;
         char text[CLI_TIME_SIZE];

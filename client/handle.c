@@ -125,12 +125,13 @@ static int window_map(const struct window *window, struct sequence_map *ret)
                 .max = window->max,
                 .cycle = window->cycle != 0,
         };
+        int64_t origin = window->origin; /* read once, like all the others: it may change */
         char reason[256];
 
-        if (window->origin < window->min || window->origin > window->max ||
+        if (origin < params.min || origin > params.max ||
             sequence_params_check(&params, reason, sizeof(reason)))
                 return -EBADMSG;
-        *ret = sequence_map_make(&params, window->origin);
+        *ret = sequence_map_make(&params, origin);
         return 0;
 }
 

@@ -326,5 +326,5 @@ void sequence_time_explain(const struct sequence_params *params, int64_t id, int
         bits >>= params->serial_bits;
         *ret_node = (uint32_t)(bits & ((UINT64_C(1) << params->node_bits) - 1));
         bits >>= params->node_bits;
-        *ret_ms = (int64_t)bits + params->epoch;
+        *ret_ms = (int64_t)(bits + (uint64_t)params->epoch);
 }

@@ -264,7 +264,6 @@ int time_draw(struct seqnum *seq, const struct view **view, uint64_t count, uint
 int seqnum_explain(struct seqnum *seq, int64_t id, struct seqnum_time *ret)
 {
         const struct view *view = handle_view(seq);
-        const struct window *window;
         int r;
 
         if (!view->mapping)
@@ -279,12 +278,12 @@ int seqnum_explain(struct seqnum *seq, int64_t id, struct seqnum_time *ret)
                 return -EOPNOTSUPP;
         if (id < 0)
                 return -EINVAL;
-        window = view->window;
+        /* The widths as they were checked when the view was made. */
         sequence_time_explain(
                 &(struct sequence_params){
-                        .node_bits = window->node_bits,
-                        .serial_bits = window->serial_bits,
-                        .epoch = window->epoch,
+                        .node_bits = view->map.node_bits,
+                        .serial_bits = view->map.serial_bits,
+                        .epoch = view->window->epoch,
                 },
                 id, &ret->unix_msec, &ret->node, &ret->serial);
         return 0;
