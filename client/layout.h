@@ -44,7 +44,7 @@
 #include "params.h"
 
 /* Grows with every change of what follows. */
-#define SEGMENT_LAYOUT_VERSION UINT32_C(2)
+#define SEGMENT_LAYOUT_VERSION UINT32_C(3)
 
 /* "seqnumd" and a NUL, read as a little-endian word. Stays for ever. */
 #define SEGMENT_MAGIC UINT64_C(0x00646d756e716573)
@@ -164,6 +164,9 @@ struct cell {
         sem_t turn;              /* pshared; posted while the turn is free */
         _Atomic(uint64_t) owner; /* who has it: a transaction's id, 0: nobody */
         _Atomic(uint64_t) turns; /* how often it was taken */
+
+        /* Written once, by the daemon: a cell without it was overwritten, or its page lost. */
+        _Atomic(uint64_t) mark; /* cell_mark() */
 };
 
 struct segment_shared {
@@ -214,6 +217,12 @@ void segment_abi(char abi[static SEGMENT_ABI_SIZE]);
 
 /* FNV-1a, 64 bits, of a sequence's name. */
 uint64_t directory_hash(const char *name, size_t length);
+
+/* The mark of the cell in `slot`. */
+static inline uint64_t cell_mark(uint32_t slot)
+{
+        return UINT64_C(0x6b72616d6d757165) ^ ((uint64_t)slot << 32);
+}
 
 /* Bytes an entry takes for a name of `length` bytes. */
 static inline uint64_t directory_entry_size(size_t length)

@@ -11,7 +11,7 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
         return a > b ? a : b;
 }
 
-struct adopt_view adopt_look(const struct window *window, const struct cell *cell)
+struct adopt_view adopt_look(const struct window *window, const struct cell *cell, uint32_t slot)
 {
         return (struct adopt_view){
                 .id = window->id,
@@ -21,6 +21,7 @@ struct adopt_view adopt_look(const struct window *window, const struct cell *cel
                 .frozen = window_look(&window->frozen),
                 .next = cell_next(&cell->next),
                 .state = see_u32(&window->state),
+                .overwritten = see_u64(&cell->mark) != cell_mark(slot), /* after `next` */
         };
 }
 
@@ -135,13 +136,15 @@ struct adopt_plan adopt_decide(const struct sequence *sequence, const struct ado
                 return fresh(sequence->hi, "it was altered after the store was: is that a backup? "
                                            "numbers since then may come again");
         if (!same)
-                return fresh(sequence->hi, NULL);
+                return fresh(sequence->hi, view->id ? NULL : "its window was overwritten");
         if (retired)
                 return fresh(view->ceiling > limit ? sequence->hi
                                                    : max_u64(sequence->hi, view->ceiling),
                              NULL);
         if (view->floor > limit || view->ceiling > limit)
                 return fresh(sequence->hi, "its limits cannot be believed");
+        if (view->overwritten)
+                return fresh(max_u64(sequence->hi, view->ceiling), "its cell was overwritten");
         if (sequence->params.kind == SEQUENCE_GAPLESS)
                 return decide_gapless(sequence, view);
         if (view->next & CELL_FROZEN)

@@ -35,9 +35,10 @@ struct adopt_view {
         uint64_t id, generation;
         uint64_t floor, ceiling, frozen, next;
         uint32_t state;
+        bool overwritten; /* the cell's mark is gone */
 };
 
-struct adopt_view adopt_look(const struct window *window, const struct cell *cell);
+struct adopt_view adopt_look(const struct window *window, const struct cell *cell, uint32_t slot);
 
 struct adopt_plan adopt_decide(const struct sequence *sequence, const struct adopt_view *view);
 

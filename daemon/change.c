@@ -44,6 +44,7 @@ static uint64_t close_window(struct service *service, struct sequence *sequence)
         if (!registry_at(&service->registry, sequence->slot))
                 return sequence_durable(sequence);
         end = window_freeze(service->segment, sequence);
+        service_say_doubted(service, sequence);
         if (!window_next(service->segment, sequence, &end))
                 end = sequence->ceiling; /* nobody can have claimed so far above it */
         return end;

@@ -85,17 +85,18 @@ static int close_and_look(struct segment *segment, uint32_t slot, struct lost *l
         };
         struct adopt_plan plan;
         struct adopt_view view;
+        int64_t origin = window->origin; /* read once */
         char message[256];
         uint64_t next;
 
         if (sequence_params_check(&known.params, message, sizeof(message)) ||
-            window->origin < known.params.min || window->origin > known.params.max)
+            origin < known.params.min || origin > known.params.max)
                 return -EBADMSG;
-        known.map = sequence_map_make(&known.params, window->origin);
+        known.map = sequence_map_make(&known.params, origin);
         next = cell_next(&cell->next);
         while (!(next & CELL_FROZEN) && !window_try_close(segment, slot, &next))
                 ;
-        view = adopt_look(window, cell);
+        view = adopt_look(window, cell, slot);
         plan = adopt_decide(&known, &view);
         if (plan.remark)
                 return -EBADMSG;
@@ -106,7 +107,7 @@ static int close_and_look(struct segment *segment, uint32_t slot, struct lost *l
         if (plan.action == ADOPT_FROZEN)
                 window_adopt_frozen(segment, &known, plan.floor, plan.ceiling, plan.position);
         lost->params = known.params;
-        lost->origin = window->origin;
+        lost->origin = origin;
         lost->position = plan.position;
         return 0;
 }

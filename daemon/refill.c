@@ -241,10 +241,12 @@ static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
                 return false; /* it has no place in the segment at the moment */
         if (now < sequence->barred)
                 return false;
-        if (!window_next(refill->segment, sequence, &next)) {
+        if (!window_intact(refill->segment, sequence) ||
+            !window_next(refill->segment, sequence, &next)) {
                 refill->distrust(sequence, refill->userdata);
                 return false;
         }
+        window_learn(refill->segment, sequence);
         if (sequence->params.kind == SEQUENCE_GAPLESS)
                 return plan_gapless(refill, sequence, next, ret);
         if (enough(sequence, next))

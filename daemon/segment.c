@@ -18,6 +18,7 @@
 #include "clock.h"
 #include "directory.h"
 #include "futex.h"
+#include "lost.h"
 #include "statedir.h"
 
 /* Where shm_open(3) looks names up: shm_overview(7). */
@@ -90,7 +91,7 @@ static int map_all(struct segment *segment, const struct segment_geometry *g)
         segment->map.wants = segment_at(base, g->wants);
         segment->map.cells = segment_at(base, g->cells);
         segment->header = base;
-        return 0;
+        return lost_register(base, g->size, segment->map.fd) ? 0 : -ENOMEM;
 }
 
 /* --- life and death ---------------------------------------------------- */
@@ -111,8 +112,10 @@ struct segment *segment_free(struct segment *segment)
 {
         if (!segment)
                 return NULL;
-        if (segment->map.base)
+        if (segment->map.base) {
+                lost_unregister(segment->map.base);
                 munmap(segment->map.base, segment->map.geometry.size);
+        }
         if (segment->map.fd >= 0)
                 close(segment->map.fd);
         free(segment);
@@ -193,7 +196,7 @@ static void fill_header(struct segment *segment, const struct segment_setup *set
         header->header_size = sizeof(*header);
         segment_abi(header->abi);
         memcpy(header->instance_id, setup->instance_id, sizeof(header->instance_id));
-        header->segment_id = setup->segment_id;
+        header->segment_id = segment->id = setup->segment_id;
         read_boot_id(header->boot_id);
         header->size = g->size;
         header->writable = g->writable;
@@ -291,6 +294,7 @@ int segment_publish(struct segment *segment, char **message)
 
         publish_u32(&segment->header->state, SEGMENT_SERVING);
         publish_u64(&segment->header->magic, SEGMENT_MAGIC);
+        segment->published = true;
         if (segment->linked)
                 return 0;
         r = give_name(segment);
@@ -386,7 +390,7 @@ static bool boot_is_ours(const struct segment_header *header)
 }
 
 /* Can the object that we hold the lock of be used? See segment_take_over(). */
-static int judge_object(const struct segment *segment, const struct segment_setup *setup,
+static int judge_object(struct segment *segment, const struct segment_setup *setup,
                         struct segment_geometry *g, char **message)
 {
         struct segment_header header;
@@ -419,6 +423,7 @@ static int judge_object(const struct segment *segment, const struct segment_setu
                 return fail_with(-ESTALE, message, "another one has been in use since");
         if (!boot_is_ours(&header))
                 return fail_with(-ESTALE, message, "it is from before the last reboot");
+        segment->id = header.segment_id;
         return 0;
 }
 
@@ -516,6 +521,44 @@ int segment_take_back(struct segment **ret, const struct segment_setup *setup, i
         return 0;
 }
 
+/* --- what became of it -------------------------------------------------- */
+
+bool segment_shrunk(const struct segment *segment)
+{
+        struct stat status;
+
+        return lost_happened(segment->map.base) ||
+               (fstat(segment->map.fd, &status) == 0 &&
+                (uint64_t)status.st_size != segment->map.geometry.size);
+}
+
+bool segment_whole(const struct segment *segment)
+{
+        const struct segment_header *header = segment->header;
+        struct segment_geometry g;
+        int r = segment_header_check(header, segment->map.geometry.size, &g);
+
+        if (r == -EAGAIN && !segment->published)
+                return true;
+        return r == 0 && memcmp(&g, &segment->map.geometry, sizeof(g)) == 0 &&
+               header->segment_id == segment->id &&
+               see_u32(&header->slots_used) == segment->slots_used &&
+               see_u64(&header->entries_used) == segment->entries_used;
+}
+
+int segment_mend(struct segment *segment)
+{
+        const struct segment_geometry *g = &segment->map.geometry;
+
+        if (ftruncate(segment->map.fd, (off_t)g->size) < 0)
+                return -errno;
+        if (mmap(segment->map.base, g->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                 segment->map.fd, 0) == MAP_FAILED)
+                return -errno;
+        lost_forgive(segment->map.base);
+        return 0;
+}
+
 /* --- directory and slots ----------------------------------------------- */
 
 static _Atomic(uint64_t) *bucket_of(struct segment *segment, const char *name, size_t length)
@@ -547,6 +590,7 @@ static void fill_slot(struct segment *segment, const struct slot_setup *setup, u
         window->epoch = setup->params.epoch;
         (void)sem_init(&cell->turn, 1, 1); /* fails for a value too large alone: sem_init(3) */
         cell_thaw(&cell->next, setup->position);
+        publish_u64(&cell->mark, cell_mark(slot));
         window_publish_low(&window->low, UINT64_MAX);
         window_publish(&window->floor, setup->position);
         window_publish(&window->ceiling, setup->position);

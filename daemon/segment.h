@@ -34,6 +34,8 @@ struct segment {
         bool linked;        /* it has its name */
         struct segment_header *header;
         struct window *windows;
+        uint64_t id;    /* as in the header */
+        bool published; /* complete: the header's magic is written */
         uint32_t slots_used;
         uint64_t entries_used; /* bytes */
         uint64_t allocated[3]; /* bytes backed by pages: entries, windows, cells */
@@ -92,6 +94,18 @@ struct segment *segment_free(struct segment *segment);
 
 /* Does the segment's name still lead to it? */
 bool segment_named(const struct segment *segment);
+
+/* Is the object smaller than it was made, or are pages of it lost? */
+bool segment_shrunk(const struct segment *segment);
+
+/* Does the header say what we wrote? */
+bool segment_whole(const struct segment *segment);
+
+/*
+ * Give the object its size again and map it anew. What was lost is zeros then, for
+ * clients too: windows over it must be closed before. 0 or a negative errno.
+ */
+int segment_mend(struct segment *segment);
 
 /*
  * Make a slot and publish it under its name, in front of any older entry of

@@ -36,6 +36,16 @@ struct sequence {
         bool frozen;
         uint64_t frozen_at; /* index at which claims ended, valid while frozen */
 
+        /*
+         * What `next` cannot honestly fall below: `sure`. It does fall when claims are
+         * given back, the last one first; but one that was made after the daemon had
+         * looked, and lies below the ceiling that it had published before, was granted
+         * at first sight and is never given back, and so no claim before it can be.
+         */
+        uint64_t looked, looked_ceiling; /* `next` when last looked at, and the ceiling then */
+        uint64_t sure;
+        bool doubted; /* the window was closed, and the cell told what cannot be: to be said */
+
         /* reservation */
         bool wanted;            /* in the list of those that want more */
         bool reserving;         /* a commit is under way */

@@ -38,6 +38,20 @@ static int want_more(struct service *service, struct sequence *sequence)
         return -EAGAIN;
 }
 
+/* The cell cannot be believed: a fresh slot. */
+static int distrust(struct service *service, struct sequence *sequence)
+{
+        service_distrust(sequence, service);
+        return -EAGAIN;
+}
+
+/* It was granted, so it is never given back. */
+static void granted(struct sequence *sequence, uint64_t end)
+{
+        if (!sequence->frozen && end > sequence->sure)
+                sequence->sure = end;
+}
+
 static void want_if_low(struct service *service, struct sequence *sequence, uint64_t index,
                         uint64_t end)
 {
@@ -78,6 +92,8 @@ static int draw_counter(struct service *service, struct sequence *sequence, uint
         do {
                 if (sequence->frozen)
                         next = sequence->frozen_at;
+                else if (!window_believes(service->segment, sequence, next))
+                        return distrust(service, sequence);
                 index = next < sequence->floor ? sequence->floor : next;
                 if (index < limit)
                         index = begin_run(sequence, index, count);
@@ -88,6 +104,7 @@ static int draw_counter(struct service *service, struct sequence *sequence, uint
                         return want_more(service, sequence);
                 }
         } while (!cell_advance(&cell->next, &next, index + count));
+        granted(sequence, index + count);
         want_if_low(service, sequence, next, index + count);
         run_of(sequence, index, count, ret);
         return 0;
@@ -122,6 +139,8 @@ static int draw_time(struct service *service, struct sequence *sequence, uint32_
         do {
                 if (sequence->frozen)
                         return want_more(service, sequence);
+                if (!window_believes(service->segment, sequence, next))
+                        return distrust(service, sequence);
                 claim = time_decide(&sequence->map, next, sequence->floor, sequence->ceiling, now,
                                     count);
                 if (claim.verdict == TIME_TOO_MANY)
@@ -133,6 +152,7 @@ static int draw_time(struct service *service, struct sequence *sequence, uint32_
                 if (claim.verdict == TIME_LEADS && !paced(sequence, next))
                         return -EAGAIN;
         } while (!cell_advance(&cell->next, &next, claim.index + count));
+        granted(sequence, claim.index + count);
         want_if_low(service, sequence, next, claim.index + count);
         run_of(sequence, claim.index, count, ret);
         return 0;
@@ -190,7 +210,7 @@ int serve_last(const struct service *service, const struct sequence *sequence, i
 
 static bool in_segment(const struct service *service, const struct serve_hold *hold)
 {
-        return hold->segment_id == service->segment->header->segment_id;
+        return hold->segment_id == service->segment->id;
 }
 
 /*
@@ -199,7 +219,7 @@ static bool in_segment(const struct service *service, const struct serve_hold *h
  */
 static int open_turns(struct service *service)
 {
-        uint64_t segment_id = service->segment->header->segment_id;
+        uint64_t segment_id = service->segment->id;
         int fd;
 
         if (service->turns_fd >= 0 && service->turns_segment_id == segment_id)
@@ -227,7 +247,7 @@ static int take_id(struct service *service, struct serve_hold *hold)
         if (r < 0)
                 return r;
         hold->owner = owner;
-        hold->segment_id = service->segment->header->segment_id;
+        hold->segment_id = service->segment->id;
         return 0;
 }
 

@@ -80,6 +80,7 @@ int service_place(struct service *service, struct segment *segment, struct seque
         sequence->floor = sequence->ceiling = position;
         sequence->low = UINT64_MAX;
         sequence->frozen = false;
+        sequence->looked = sequence->looked_ceiling = sequence->sure = position;
         return 0;
 }
 
@@ -124,7 +125,7 @@ int service_publish(struct service *service, struct segment *segment)
         char *message = NULL;
         int r;
 
-        r = note_segment(service, segment->header->segment_id);
+        r = note_segment(service, segment->id);
         if (r < 0)
                 return r;
         if (service->segment && service->segment != segment && segment_named(service->segment))
@@ -190,6 +191,7 @@ static size_t gather_positions(struct service *service, struct store_op *ops)
                 if (!registry_at(&service->registry, sequence->slot))
                         continue;
                 position = window_freeze(service->segment, sequence);
+                service_say_doubted(service, sequence);
                 if (sequence->exact && sequence->hi == position)
                         continue;
                 if (!window_next(service->segment, sequence, &position)) {
@@ -333,6 +335,8 @@ static int add_sources(struct service *service)
         if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
                 return -errno;
         r = sd_event_default(&service->event);
+        if (r >= 0)
+                r = service_watch_losses(service);
         if (r >= 0) /* no handler: the loop ends */
                 r = sd_event_add_signal(service->event, NULL, SIGTERM, NULL, NULL);
         if (r >= 0)
@@ -500,6 +504,8 @@ struct service *service_free(struct service *service)
                 committer_drain(service->committer); /* creations free themselves */
         service_unwatch_segment(service);
         sd_event_source_disable_unref(service->again);
+        sd_event_source_disable_unref(service->losses);
+        sd_event_source_disable_unref(service->inspection);
         sd_event_source_disable_unref(service->commits);
         if (service->turns_fd >= 0)
                 close(service->turns_fd);

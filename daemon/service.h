@@ -41,7 +41,7 @@ struct service {
         struct control *control;    /* NULL: no control socket */
         struct creation *creations; /* on their way into the store, by name; admin.c */
         uint32_t n_creations;
-        sd_event_source *bell, *commits, *name, *again;
+        sd_event_source *bell, *commits, *name, *again, *losses, *inspection;
         struct manager_fds passed; /* what is not in use yet */
         uint32_t n_said;           /* sequences, as the manager was told */
         uint64_t said_usec;        /* when, CLOCK_MONOTONIC */
@@ -49,6 +49,8 @@ struct service {
         uint64_t again_usec;       /* how long service_try_again() has waited last, 0: not yet */
         bool unlisted;             /* the store has sequences that there was no memory for */
         bool unsettled;            /* something could not be done, was said, and is tried again */
+        uint64_t inspect_after;    /* CLOCK_MONOTONIC: the segment is not looked over before */
+        bool damaged;              /* it was found damaged, and could not be replaced yet */
 };
 
 /*
@@ -109,6 +111,9 @@ int service_replace_segment(struct service *service, const char *reason);
 /* Give those a slot that have none, until one cannot get it. 0 or a negative errno. */
 int service_place_rest(struct service *service);
 
+/* After window_freeze(): say it if that had to leave the cell out of account. */
+void service_say_doubted(const struct service *service, struct sequence *sequence);
+
 /* Give a sequence a fresh slot: its cell holds what nobody could have claimed. */
 void service_distrust(struct sequence *sequence, void *userdata);
 
@@ -129,6 +134,14 @@ int service_expect_again(struct service *service);
  * a slot. Look after it in a while, and until it is done.
  */
 void service_try_again(struct service *service);
+
+/* --- inspect.c: is it what we made of it? -------------------------------- */
+
+/* Compare the segment with our own copy, now or soon, and mend or replace it. */
+void service_inspect(struct service *service);
+
+/* Survive pages that are taken away, and be told of them. 0 or a negative errno. */
+int service_watch_losses(struct service *service);
 
 /* --- recover.c: what the store lost -------------------------------------- */
 

@@ -56,8 +56,8 @@ static int make_segment(struct service *service, struct segment **ret)
         char *message = NULL;
         int r;
 
-        if (service->segment && service->segment->header->segment_id > setup.segment_id)
-                setup.segment_id = service->segment->header->segment_id;
+        if (service->segment && service->segment->id > setup.segment_id)
+                setup.segment_id = service->segment->id;
         setup.segment_id++; /* they are numbered in the order of their making */
         r = segment_create(ret, &setup, &message);
         if (r < 0 && !service->unsettled)
@@ -77,7 +77,7 @@ static void leave_slot(struct service *service, const struct sequence *sequence,
 {
         struct segment *segment = service->segment;
         const struct window *window = &segment->windows[slot];
-        struct adopt_view view = adopt_look(window, &segment->map.cells[slot]);
+        struct adopt_view view = adopt_look(window, &segment->map.cells[slot], slot);
 
         if (!adopt_continued(sequence, window, &view)) {
                 window_retire(segment, slot);
@@ -159,7 +159,7 @@ static int adopt_sequence(struct service *service, struct sequence *sequence)
                 return r;
         if (slot >= segment->slots_used || registry_at(&service->registry, slot))
                 return -EBADMSG;
-        view = adopt_look(&segment->windows[slot], &segment->map.cells[slot]);
+        view = adopt_look(&segment->windows[slot], &segment->map.cells[slot], slot);
         plan = adopt_decide(sequence, &view);
         if (plan.action == ADOPT_FRESH)
                 return adopt_fresh(service, sequence, &plan, &slot);
@@ -302,7 +302,7 @@ static int take_over(struct service *service)
                 return r;
         if (take_kept(service, &kept) == 0)
                 return service->segment != NULL;
-        if (!service->segment && kept->header->segment_id >= service->segment_id) {
+        if (!service->segment && kept->id >= service->segment_id) {
                 service->segment = kept;
         } else {
                 retire_kept(service, kept);
@@ -461,6 +461,17 @@ int service_replace_segment(struct service *service, const char *reason)
 
 /* --- distrust ---------------------------------------------------------- */
 
+void service_say_doubted(const struct service *service, struct sequence *sequence)
+{
+        if (!sequence->doubted)
+                return;
+        sequence->doubted = false;
+        log_event(EVENT_SEGMENT_DAMAGED, LOG_WARNING, sequence->name,
+                  "its cell in segment %s cannot be believed; closed at index %" PRIu64
+                  ", what was reserved below is skipped",
+                  service->segment->shm, sequence->frozen_at);
+}
+
 void service_distrust(struct sequence *sequence, void *userdata)
 {
         struct service *service = userdata;
@@ -469,7 +480,7 @@ void service_distrust(struct sequence *sequence, void *userdata)
         int r;
 
         log_event(EVENT_SEGMENT_DAMAGED, LOG_WARNING, sequence->name,
-                  "its cell in segment %s holds an index that nobody can have claimed; going on in "
+                  "its cell in segment %s holds what nobody can have claimed; going on in "
                   "a fresh slot at index %" PRIu64,
                   service->segment->shm, position);
         window_retire(service->segment, slot);

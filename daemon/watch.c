@@ -32,7 +32,11 @@ static int on_bell(sd_event_source *source, int fd, uint32_t revents, void *user
         (void)source;
         (void)fd;
         (void)revents;
-        doorbell_answer(service->doorbell);
+        if (!doorbell_answer(service->doorbell))
+                log_event(EVENT_SEGMENT_DAMAGED, LOG_WARNING, NULL,
+                          "the doorbell of segment %s was posted more often than it can have been "
+                          "rung; the posts are dropped",
+                          service->segment->shm);
         refill_answer(&service->refill);
         return 0;
 }
@@ -49,10 +53,15 @@ static void restore_name(struct service *service)
         service->unsettled = service_replace_segment(service, "its name was removed") < 0;
 }
 
-static int on_name(sd_event_source *source, const struct inotify_event *event, void *userdata)
+/*
+ * The same watch tells when the object was written to, truncated or had a hole
+ * punched by a system call: ours when more pages were reserved, or a client's.
+ */
+static int on_object(sd_event_source *source, const struct inotify_event *event, void *userdata)
 {
         (void)source;
-        (void)event;
+        if (event->mask & IN_MODIFY)
+                service_inspect(userdata);
         restore_name(userdata);
         return 0;
 }
@@ -76,8 +85,9 @@ int service_watch_segment(struct service *service)
         /* Removing a name changes the link count, which is an attribute. */
         if (r >= 0)
                 r = sd_event_add_inotify_fd(service->event, &service->name,
-                                            service->segment->map.fd, IN_ATTRIB | IN_MOVE_SELF,
-                                            on_name, service);
+                                            service->segment->map.fd,
+                                            IN_ATTRIB | IN_MOVE_SELF | IN_MODIFY, on_object,
+                                            service);
         if (r >= 0)
                 return 0;
         if (!service->unsettled)

@@ -27,19 +27,69 @@ static uint64_t believable(const struct sequence *sequence, uint64_t next)
         return next > sequence->map.limit ? sequence->map.limit : next;
 }
 
+static bool marked(const struct segment *segment, uint32_t slot)
+{
+        return see_u64(&segment->map.cells[slot].mark) == cell_mark(slot);
+}
+
+static bool plausible(const struct sequence *sequence, uint64_t next)
+{
+        if (next > sequence_durable(sequence) + WINDOW_OVERSHOOT_MAX || next < sequence->sure)
+                return false;
+        /* What was committed without a gap is not taken back. */
+        return sequence->params.kind != SEQUENCE_GAPLESS || next >= sequence_durable(sequence);
+}
+
+/* The mark comes last: if it is there, `next` was read before anything was overwritten. */
+bool window_believes(const struct segment *segment, const struct sequence *sequence, uint64_t next)
+{
+        return plausible(sequence, next) && marked(segment, sequence->slot);
+}
+
 bool window_next(const struct segment *segment, const struct sequence *sequence, uint64_t *ret)
 {
         uint64_t next = cell_next(&segment->map.cells[sequence->slot].next);
 
         if (sequence->frozen)
                 next = sequence->frozen_at;
-        if (next > sequence_durable(sequence) + WINDOW_OVERSHOOT_MAX)
-                return false;
-        /* What was committed without a gap is not taken back. */
-        if (sequence->params.kind == SEQUENCE_GAPLESS && next < sequence_durable(sequence))
+        if (sequence->frozen ? !plausible(sequence, next)
+                             : !window_believes(segment, sequence, next))
                 return false;
         *ret = believable(sequence, next);
         return true;
+}
+
+void window_learn(const struct segment *segment, struct sequence *sequence)
+{
+        uint64_t next = cell_next(&segment->map.cells[sequence->slot].next);
+
+        if (sequence->frozen || !window_believes(segment, sequence, next))
+                return;
+        /* By compare-and-swap `next` moves in one direction alone. */
+        if (sequence->params.kind != SEQUENCE_COUNTER ||
+            (next > sequence->looked && next <= sequence->looked_ceiling))
+                sequence->sure = next;
+        sequence->looked = next;
+        sequence->looked_ceiling = sequence->ceiling;
+}
+
+bool window_intact(const struct segment *segment, const struct sequence *sequence)
+{
+        const struct window *window = &segment->windows[sequence->slot];
+
+        return window->id == sequence->id && window->generation == sequence->generation &&
+               window->origin == sequence->origin &&
+               window->increment == sequence->params.increment &&
+               window_look(&window->ceiling) == sequence->ceiling &&
+               window_look(&window->floor) == sequence->floor &&
+               see_u32(&window->state) == (sequence->frozen ? WINDOW_FROZEN : WINDOW_OPEN) &&
+               marked(segment, sequence->slot);
+}
+
+/* Another daemon, or none, looked before. */
+static void know_nothing(struct sequence *sequence)
+{
+        sequence->looked = sequence->looked_ceiling = sequence->sure = 0;
 }
 
 /*
@@ -169,12 +219,12 @@ uint64_t window_freeze(struct segment *segment, struct sequence *sequence)
         if (sequence->frozen)
                 return sequence->frozen_at;
         index = cell_next(&segment->map.cells[sequence->slot].next);
-        while (!window_try_close(segment, sequence->slot, &index)) {
-                if (index & CELL_FROZEN) { /* not by us: claims since then are anybody's guess */
-                        index = sequence_durable(sequence);
-                        break;
-                }
+        while (!window_try_close(segment, sequence->slot, &index) && !(index & CELL_FROZEN))
                 lower_ceiling(window, sequence, believable(sequence, index));
+        /* Frozen by somebody else, or scribbled upon: claims are anybody's guess. */
+        if ((index & CELL_FROZEN) || !window_believes(segment, sequence, index)) {
+                index = sequence_durable(sequence);
+                sequence->doubted = true;
         }
         index = believable(sequence, index < sequence->lo ? sequence->lo : index);
         close_at(window, sequence, index);
@@ -186,6 +236,7 @@ void window_adopt_open(struct segment *segment, struct sequence *sequence, uint6
 {
         struct window *window = &segment->windows[sequence->slot];
 
+        know_nothing(sequence);
         sequence->frozen = false;
         sequence->floor = floor;
         publish_ceiling(segment, sequence, cell_next(&segment->map.cells[sequence->slot].next),
@@ -197,6 +248,7 @@ void window_adopt_open(struct segment *segment, struct sequence *sequence, uint6
 void window_adopt_frozen(struct segment *segment, struct sequence *sequence, uint64_t floor,
                          uint64_t ceiling, uint64_t position)
 {
+        know_nothing(sequence);
         sequence->floor = floor;
         sequence->ceiling = ceiling;
         window_publish(&segment->windows[sequence->slot].floor, floor);

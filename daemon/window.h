@@ -91,7 +91,17 @@ void window_retire(struct segment *segment, uint32_t slot);
 void window_wake(struct segment *segment, uint32_t slot);
 
 /*
- * The next index, brought between the floor and the sequence's end. False when
- * the cell is further above what is durable than claims can have carried it.
+ * The next index, brought between the floor and the sequence's end. False when the
+ * cell cannot be believed: it is further above what is durable than claims can have
+ * carried it, below what is surely drawn, or overwritten.
  */
 bool window_next(const struct segment *segment, const struct sequence *sequence, uint64_t *ret);
+
+/* Can `next`, just read from the sequence's cell, be believed? */
+bool window_believes(const struct segment *segment, const struct sequence *sequence, uint64_t next);
+
+/* Look at the next index, and learn from it what it cannot fall below: see `sure`. */
+void window_learn(const struct segment *segment, struct sequence *sequence);
+
+/* Does the window say what we wrote into it, and is its cell not overwritten? */
+bool window_intact(const struct segment *segment, const struct sequence *sequence);

@@ -709,6 +709,35 @@ static void test_continued(void **state)
         assert_false(adopt_continued(&sequence, &other, &closed)); /* what no daemon writes */
 }
 
+/* The cell was overwritten, or its page wiped: above all that was reserved, with a remark. */
+static void test_overwritten(void **state)
+{
+        const struct sequence_params params = {
+                .kind = SEQUENCE_COUNTER, .start = 1, .increment = 1, .min = 1, .max = LIMIT};
+        const struct sequence sequence = {
+                .id = ID,
+                .generation = GENERATION,
+                .params = params,
+                .origin = 1,
+                .map = sequence_map_make(&params, 1),
+                .hi = 100,
+        };
+        struct adopt_view view = {
+                .id = ID,
+                .generation = GENERATION,
+                .ceiling = 120,
+                .state = OPEN,
+                .overwritten = true,
+        };
+        struct adopt_plan plan = adopt_decide(&sequence, &view);
+
+        (void)state;
+        assert_true(plan.action == ADOPT_FRESH && plan.position == 120 && plan.remark);
+        view = (struct adopt_view){.overwritten = true};
+        plan = adopt_decide(&sequence, &view);
+        assert_true(plan.action == ADOPT_FRESH && plan.position == 100 && plan.remark);
+}
+
 static void test_look(void **state)
 {
         const struct window window = {
@@ -720,13 +749,15 @@ static void test_look(void **state)
                 .id = 5,
                 .generation = 6,
         };
-        const struct cell cell = {.next = F | 8};
-        struct adopt_view view = adopt_look(&window, &cell);
+        const struct cell cell = {.next = F | 8, .mark = cell_mark(7)};
+        struct adopt_view view = adopt_look(&window, &cell, 7);
 
         (void)state;
         assert_true(view.floor == 1 && view.ceiling == 2 && view.frozen == 4);
         assert_true(view.id == 5 && view.generation == 6);
         assert_true(view.next == (F | 8) && view.state == FROZEN);
+        assert_false(view.overwritten);
+        assert_true(adopt_look(&window, &cell, 8).overwritten);
 }
 
 int main(void)
@@ -738,6 +769,7 @@ int main(void)
                 cmocka_unit_test(test_implausible),    cmocka_unit_test(test_backup),
                 cmocka_unit_test(test_other_sequence), cmocka_unit_test(test_any_bytes),
                 cmocka_unit_test(test_continued),      cmocka_unit_test(test_look),
+                cmocka_unit_test(test_overwritten),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -540,6 +540,27 @@ static void test_distrust(void **state)
         assert_int_equal(commits(fixture), 0);
 }
 
+/* A hole punched over the cells; a window that says what we did not write. */
+static void test_distrust_wiped(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = sequence_new(fixture, "orders", 10);
+
+        unit_grant(fixture->unit, sequence, 0, 200);
+        memset(unit_cell(fixture->unit, sequence), 0, sizeof(struct cell));
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_int_equal(fixture->distrusted, 1);
+
+        sequence = sequence_new(fixture, "invoices", 10);
+        unit_grant(fixture->unit, sequence, 0, 200);
+        window_publish(&unit_window(fixture->unit, sequence)->ceiling, 300);
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_int_equal(fixture->distrusted, 2);
+        assert_int_equal(commits(fixture), 0);
+}
+
 /* Any client may mark anything in the bitmaps. */
 static void test_marks_of_nobody(void **state)
 {
@@ -892,6 +913,7 @@ int main(void)
                 refill_test(test_failure),
                 refill_test(test_one_refused),
                 refill_test(test_distrust),
+                refill_test(test_distrust_wiped),
                 refill_test(test_marks_of_nobody),
                 refill_test(test_store_behind),
                 refill_test(test_failed_may_turn_up),

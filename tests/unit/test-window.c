@@ -523,6 +523,73 @@ static void test_timeout(void **state)
         assert_true(count_read(&unit_cell(unit, sequence)->waits) == 1);
 }
 
+/* Somebody set `next` back over numbers that are surely drawn, or wiped the cell's page. */
+static void test_next_went_back(void **state)
+{
+        struct unit *unit = *state;
+        struct seqnum *seq;
+        struct sequence *sequence = plain(unit, &seq);
+        uint64_t next = 0;
+
+        unit_grant(unit, sequence, 0, 100);
+        window_learn(unit->segment, sequence);
+        expect_range(seq, 0, 40);
+        assert_true(cell_unclaim(&unit_cell(unit, sequence)->next, 35, 5)); /* honestly or not */
+        assert_true(window_next(unit->segment, sequence, &next) && next == 35);
+        cell_thaw(&unit_cell(unit, sequence)->next, 40);
+        window_learn(unit->segment, sequence); /* below the ceiling of the last look: drawn */
+        assert_true(sequence->sure == 40);
+        cell_thaw(&unit_cell(unit, sequence)->next, 39);
+        assert_false(window_next(unit->segment, sequence, &next));
+        window_learn(unit->segment, sequence);
+        assert_true(sequence->sure == 40);
+
+        /* Closing it so begins anew above all that anybody can have. */
+        assert_true(window_freeze(unit->segment, sequence) == 100);
+        assert_true(sequence->doubted);
+        unit_save(unit, sequence);
+        unit_grant(unit, sequence, 100, 200);
+        unit_expect(seq, 100);
+}
+
+/* A page of zeros, which is what a hole punched into the object leaves. */
+static void test_cell_wiped(void **state)
+{
+        struct unit *unit = *state;
+        struct seqnum *seq;
+        struct sequence *sequence = plain(unit, &seq);
+        uint64_t next = 0;
+
+        unit_grant(unit, sequence, 0, 100);
+        assert_true(window_intact(unit->segment, sequence));
+        memset(unit_cell(unit, sequence), 0, sizeof(struct cell));
+        assert_false(window_next(unit->segment, sequence, &next));
+        assert_false(window_intact(unit->segment, sequence));
+        assert_true(window_freeze(unit->segment, sequence) == 100);
+        assert_true(sequence->doubted);
+}
+
+/* Claims that waited and are given back are nothing to be alarmed about. */
+static void test_given_back(void **state)
+{
+        struct unit *unit = *state;
+        struct seqnum *seq;
+        struct sequence *sequence = plain(unit, &seq);
+        _Atomic(uint64_t) *cell = &unit_cell(unit, sequence)->next;
+        uint64_t next = 0;
+
+        unit_grant(unit, sequence, 0, 10);
+        expect_range(seq, 0, 8);
+        window_learn(unit->segment, sequence);
+        (void)cell_claim(cell, 50); /* above the ceiling */
+        window_learn(unit->segment, sequence);
+        unit_grant(unit, sequence, 0, 100); /* over it, but it has looked before */
+        window_learn(unit->segment, sequence);
+        assert_true(cell_unclaim(cell, 8, 50));
+        assert_true(window_next(unit->segment, sequence, &next) && next == 8);
+        assert_true(sequence->sure <= 8);
+}
+
 static void test_next_is_believed(void **state)
 {
         struct unit *unit = *state;
@@ -667,6 +734,9 @@ int main(void)
                 unit_case(test_limit),
                 unit_case(test_timeout),
                 unit_case(test_next_is_believed),
+                unit_case(test_next_went_back),
+                unit_case(test_cell_wiped),
+                unit_case(test_given_back),
                 unit_case(test_adopt_open),
                 unit_case(test_adopt_frozen),
                 unit_case(test_back_below_a_jump),
