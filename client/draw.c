@@ -68,6 +68,18 @@ void view_ring(const struct view *view)
         post(shared);
 }
 
+bool view_plausible(const struct view *view, uint64_t next)
+{
+        return (next & ~CELL_FROZEN) <= window_look(&view->window->ceiling) + WINDOW_OVERSHOOT_MAX;
+}
+
+int view_past(const struct view *view)
+{
+        if (window_look(&view->window->ceiling) < view->map.limit)
+                view_ring(view);
+        return -EOVERFLOW;
+}
+
 enum verdict view_judge(const struct view *view, uint64_t index, uint64_t count)
 {
         /* Ceiling first: whoever sees a new ceiling sees its floor. */
@@ -78,7 +90,7 @@ enum verdict view_judge(const struct view *view, uint64_t index, uint64_t count)
                 return VOID;
         if (index + count <= ceiling)
                 return GRANTED;
-        if (index + count > view->map.limit)
+        if (index + count > view->map.limit && view_plausible(view, index))
                 return PAST;
         return WAITING;
 }
@@ -196,7 +208,7 @@ static bool worth_claiming(const struct draw *draw, bool attended)
         uint64_t next = cell_next(&draw->view->cell->next);
         uint64_t end = add_saturating(next, draw->count);
 
-        if (next & CELL_FROZEN)
+        if ((next & CELL_FROZEN) || !view_plausible(draw->view, next))
                 return false;
         return attended || end <= window_look(&draw->view->window->ceiling) ||
                end > draw->view->map.limit;
@@ -211,7 +223,8 @@ static bool at_its_end(const struct draw *draw)
         uint64_t next = cell_next(&draw->view->cell->next);
 
         /* Claims past the end that cannot be given back would add up. */
-        if (!(next & CELL_FROZEN) && next >= draw->view->map.limit)
+        if (!(next & CELL_FROZEN) && next >= draw->view->map.limit &&
+            view_plausible(draw->view, next))
                 return true;
         return see_u32(&draw->view->window->state) == WINDOW_FROZEN &&
                view_next_index(draw->view) + draw->count > draw->view->map.limit;
@@ -248,7 +261,7 @@ static int step(struct draw *draw)
         if (verdict == GRANTED)
                 return 1;
         if (verdict == PAST)
-                return -EOVERFLOW;
+                return view_past(view);
         if (verdict == VOID)
                 draw->claimed = false;
         if (view_retired(view)) {
@@ -272,7 +285,7 @@ static int step(struct draw *draw)
                 unclaim(draw);
         }
         if (!draw->claimed && at_its_end(draw))
-                return -EOVERFLOW;
+                return view_past(view);
         if (!draw->claimed && worth_claiming(draw, attended)) {
                 skip_void(draw);
                 claim(draw);

@@ -40,6 +40,19 @@ struct cell *view_cell(const struct view *view);
 bool view_retired(const struct view *view);
 
 /*
+ * Can claims have carried the next index to where it is? If not, somebody wrote it
+ * there: nothing is decided by it, until the daemon has seen it and given the
+ * sequence another slot.
+ */
+bool view_plausible(const struct view *view, uint64_t next);
+
+/*
+ * -EOVERFLOW. Where the daemon has not come to the end yet it is called, to see
+ * whether `next` is right.
+ */
+int view_past(const struct view *view);
+
+/*
  * Ask the daemon for more: mark the slot, then post the doorbell, unless a post is
  * pending. That one may be lost: whoever waits must view_sleep(), which sees to it.
  */

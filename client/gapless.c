@@ -114,7 +114,7 @@ void transaction_clear(struct transaction *transaction)
 
 /* --- begin --------------------------------------------------------------- */
 
-/* Can `count` numbers be had here at all? Says why not. */
+/* Can `count` numbers be had here at all? Says why not; -EBADMSG: it cannot be told. */
 static int suitable(const struct call *call, const struct view *view, uint64_t count)
 {
         uint64_t next;
@@ -125,9 +125,11 @@ static int suitable(const struct call *call, const struct view *view, uint64_t c
         if (view->map.kind != SEQUENCE_GAPLESS)
                 return -EOPNOTSUPP;
         next = cell_next(&view_cell(view)->next);
+        if (!view_plausible(view, next))
+                return -EBADMSG;
         if (next & CELL_FROZEN)
                 return 0;
-        return next >= view->map.limit || count > view->map.limit - next ? -EOVERFLOW : 0;
+        return next >= view->map.limit || count > view->map.limit - next ? view_past(view) : 0;
 }
 
 /* Move on to what the name leads to now, or sleep. */
@@ -154,6 +156,17 @@ static int hold(struct call *call, const struct view *view, uint64_t count)
                 return 1;
         release(transaction);
         return view_retired(view) ? 0 : -EOVERFLOW;
+}
+
+/* Somebody wrote into the cell: the daemon is to look at it. */
+static int await_slot(struct call *call, const struct view **view)
+{
+        uint32_t wake = wake_look(&(*view)->window->wake);
+
+        view_ring(*view);
+        return left_behind(call, *view, mapping_attended((*view)->mapping))
+                       ? move_on(call, view)
+                       : sleep_a_slice(call, *view, wake);
 }
 
 static bool take(const struct call *call, const struct view *view, struct turn_watch *watch)
@@ -198,6 +211,10 @@ static int begin(struct call *call, const struct view **view, uint64_t count)
                         continue;
                 }
                 r = suitable(call, here, count);
+                if (r == -EBADMSG) {
+                        r = await_slot(call, view);
+                        continue;
+                }
                 if (r >= 0)
                         r = be_somebody(call, here);
                 if (r >= 0)

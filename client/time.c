@@ -98,7 +98,7 @@ static int settle_claim(struct call *call, uint64_t index)
                 case VOID:
                         return 0;
                 case PAST:
-                        return -EOVERFLOW;
+                        return view_past(view);
                 case WAITING:
                         if (left_behind(call))
                                 return 0;
@@ -129,7 +129,9 @@ static int attempt(struct call *call, uint64_t *ret_index)
         case TIME_TOO_MANY:
                 return -ERANGE;
         case TIME_PAST:
-                return -EOVERFLOW;
+                if (view_plausible(view, next))
+                        return view_past(view);
+                return wait_for_daemon(call, wake);
         case TIME_CEILING:
                 return wait_for_daemon(call, wake);
         case TIME_LEADS:

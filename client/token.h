@@ -18,6 +18,7 @@
  * The layout's ABI tag says which C library that is; elsewhere POSIX's calls do.
  */
 
+#include <limits.h>
 #include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>

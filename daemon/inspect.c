@@ -70,6 +70,7 @@ static uint32_t close_damaged(struct service *service)
                         continue;
                 window_retire(service->segment, sequence->slot);
                 registry_detach(&service->registry, sequence);
+                sequence_forget_pace(sequence);
                 n++;
         }
         return n;
@@ -77,20 +78,17 @@ static uint32_t close_damaged(struct service *service)
 
 /* --- mending ----------------------------------------------------------------- */
 
-/* A fresh slot for each sequence that has none. False: there is no room for it here. */
+/*
+ * A fresh slot for each sequence that has none, in front of the entry of the old one.
+ * False: there is no room for it here.
+ */
 static bool place_detached(struct service *service)
 {
-        registry_each (&service->registry, sequence) {
-                uint32_t slot = sequence->slot;
-                int r;
-
-                if (registry_at(&service->registry, slot))
-                        continue;
-                r = service_place(service, service->segment, sequence, sequence_durable(sequence));
-                if (r < 0)
+        registry_each (&service->registry, sequence)
+                if (!registry_at(&service->registry, sequence->slot) &&
+                    service_place(service, service->segment, sequence, sequence_durable(sequence)) <
+                            0)
                         return false;
-                segment_remove(service->segment, sequence->name, slot);
-        }
         return true;
 }
 

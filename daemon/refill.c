@@ -16,6 +16,7 @@
 #include "window.h"
 
 #define RETRY_USEC           UINT64_C(250000)
+#define FRESH_USEC           UINT64_C(1000) /* to fill fresh slots; somebody may be scribbling */
 #define COMPLAIN_USEC        UINT64_C(30000000) /* say again that it still fails */
 #define BAR_USEC             UINT64_C(30000000) /* ask nothing for a sequence that the store refuses */
 #define GATHER_ACCURACY_USEC UINT64_C(1000)
@@ -243,7 +244,9 @@ static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
                 return false;
         if (!window_intact(refill->segment, sequence) ||
             !window_next(refill->segment, sequence, &next)) {
+                refill->distrusted++;
                 refill->distrust(sequence, refill->userdata);
+                refill_want(refill, sequence); /* who waits there does so in vain */
                 return false;
         }
         window_learn(refill->segment, sequence);
@@ -321,10 +324,10 @@ static void rejoice(struct refill *refill)
         refill->failures = 0;
 }
 
-static void retry_later(struct refill *refill)
+static void retry_later(struct refill *refill, uint64_t usec)
 {
         refill->retrying = true;
-        (void)sd_event_source_set_time_relative(refill->retry, RETRY_USEC);
+        (void)sd_event_source_set_time_relative(refill->retry, usec);
         (void)sd_event_source_set_enabled(refill->retry, SD_EVENT_ONESHOT);
 }
 
@@ -410,7 +413,7 @@ static void batch_done(struct commit_job *job, int error)
                 refill_run(refill); /* without those, which have no other plan now */
         } else if (error < 0) {
                 complain(refill, job, error);
-                retry_later(refill);
+                retry_later(refill, RETRY_USEC);
         } else {
                 rejoice(refill);
                 refill_run(refill);
@@ -479,6 +482,7 @@ static void gather_more(struct refill *refill)
 
 void refill_run(struct refill *refill)
 {
+        uint64_t distrusted = refill->distrusted;
         struct batch *batch;
 
         if (refill->n_wanting == 0 || refill->retrying || refill->paused)
@@ -489,11 +493,13 @@ void refill_run(struct refill *refill)
         }
         batch = batch_new(refill, refill->n_wanting);
         if (!batch) {
-                retry_later(refill);
+                retry_later(refill, RETRY_USEC);
                 return;
         }
         gather(refill, batch);
         if (batch->n == 0) {
+                if (refill->n_wanting > 0 && refill->distrusted > distrusted)
+                        retry_later(refill, FRESH_USEC);
                 free(batch->sequences);
                 free(batch);
                 return;

@@ -46,6 +46,7 @@ struct refill {
         uint64_t failing_since; /* CLOCK_MONOTONIC usec, 0: all is well */
         uint64_t complained;    /* when that was last said */
         uint64_t failures;
+        uint64_t distrusted; /* how often */
 };
 
 int refill_init(struct refill *refill, sd_event *event, struct registry *registry,

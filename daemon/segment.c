@@ -366,6 +366,14 @@ static void peek_header(const struct segment *segment, struct segment_header *re
         (void)!pread(segment->map.fd, ret, sizeof(*ret), 0);
 }
 
+/* Nothing at all: whoever may draw has punched a hole there, and nothing is lost with it. */
+static bool is_blank(const struct segment_header *header)
+{
+        static const struct segment_header blank;
+
+        return memcmp(header, &blank, sizeof(blank)) == 0;
+}
+
 /*
  * Is this object one that we may remove? Ours by user it is; but root has many
  * objects, so there some mark of ours must be left in it.
@@ -376,7 +384,8 @@ static bool removable(const struct segment_header *header, const struct segment_
         char abi[SEGMENT_ABI_SIZE];
 
         segment_abi(abi);
-        return geteuid() != 0 || size == 0 || see_u64(&header->magic) == SEGMENT_MAGIC ||
+        return geteuid() != 0 || size == 0 || is_blank(header) ||
+               see_u64(&header->magic) == SEGMENT_MAGIC ||
                memcmp(header->abi, abi, sizeof(abi)) == 0 ||
                memcmp(header->instance_id, setup->instance_id, sizeof(header->instance_id)) == 0;
 }

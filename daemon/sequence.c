@@ -156,6 +156,13 @@ void sequence_redefine(struct sequence *sequence, const struct sequence_params *
         sequence->refilled_next = position;
 }
 
+void sequence_forget_pace(struct sequence *sequence)
+{
+        sequence->size = 0;
+        sequence->refilled_usec = 0;
+        sequence->refilled_next = sequence_durable(sequence);
+}
+
 uint64_t sequence_time_ahead(const struct sequence_params *params)
 {
         return (params->reserve ? params->reserve : TIME_AHEAD_MSEC) << params->serial_bits;

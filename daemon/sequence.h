@@ -107,6 +107,9 @@ void registry_clear(struct registry *registry);
 void sequence_redefine(struct sequence *sequence, const struct sequence_params *params,
                        int64_t origin, uint64_t generation, uint64_t position);
 
+/* What was reserved was skipped, not drawn: nothing is known of the rate any more. */
+void sequence_forget_pace(struct sequence *sequence);
+
 /* Of kind time: how many indices are kept reserved ahead of the clock. */
 uint64_t sequence_time_ahead(const struct sequence_params *params);
 

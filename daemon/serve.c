@@ -38,18 +38,18 @@ static int want_more(struct service *service, struct sequence *sequence)
         return -EAGAIN;
 }
 
-/* The cell cannot be believed: a fresh slot. */
-static int distrust(struct service *service, struct sequence *sequence)
-{
-        service_distrust(sequence, service);
-        return -EAGAIN;
-}
-
 /* It was granted, so it is never given back. */
 static void granted(struct sequence *sequence, uint64_t end)
 {
         if (!sequence->frozen && end > sequence->sure)
                 sequence->sure = end;
+}
+
+/* The cell cannot be believed: a fresh slot, which has nothing reserved yet. */
+static int distrust(struct service *service, struct sequence *sequence)
+{
+        service_distrust(sequence, service);
+        return want_more(service, sequence);
 }
 
 static void want_if_low(struct service *service, struct sequence *sequence, uint64_t index,

@@ -254,6 +254,8 @@ static void stop(struct service *service)
 {
         manager_stopping();
         refill_pause(&service->refill);
+        service->inspect_after = 0; /* what is left must be whole */
+        service_inspect(service);
         if (service->config->on_stop == CONFIG_ON_STOP_SERVE) {
                 log_event(EVENT_STOPPED, LOG_INFO, NULL, "stopping; the windows stay open");
                 return;

@@ -485,6 +485,7 @@ void service_distrust(struct sequence *sequence, void *userdata)
                   service->segment->shm, position);
         window_retire(service->segment, slot);
         registry_detach(&service->registry, sequence);
+        sequence_forget_pace(sequence);
         r = service_place(service, service->segment, sequence, position);
         if (r >= 0)
                 segment_remove(service->segment, sequence->name, slot);

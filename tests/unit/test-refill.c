@@ -87,7 +87,7 @@ static void note_distrust(struct sequence *sequence, void *userdata)
 {
         struct fixture *fixture = userdata;
 
-        (void)sequence;
+        registry_detach(&fixture->unit->registry, sequence); /* as if there were no room */
         fixture->distrusted++;
 }
 
@@ -527,6 +527,12 @@ static void test_failed_may_turn_up(void **state)
 
 /* --- what cannot be ---------------------------------------------------- */
 
+/* After a distrust it waits for a moment before it looks again. */
+static void nap_over(struct fixture *fixture)
+{
+        unit_await((sd_event_run(fixture->event, 1000), !fixture->refill.retrying));
+}
+
 static void test_distrust(void **state)
 {
         struct fixture *fixture = *state;
@@ -552,6 +558,7 @@ static void test_distrust_wiped(void **state)
         answer(fixture);
         assert_int_equal(fixture->distrusted, 1);
 
+        nap_over(fixture);
         sequence = sequence_new(fixture, "invoices", 10);
         unit_grant(fixture->unit, sequence, 0, 200);
         window_publish(&unit_window(fixture->unit, sequence)->ceiling, 300);
@@ -710,13 +717,17 @@ static void test_gapless_distrust(void **state)
         struct fixture *fixture = *state;
         struct sequence *sequence = gapless_new(fixture);
         struct cell *cell = unit_cell(fixture->unit, sequence);
+        uint32_t slot;
 
         commit(fixture, sequence, 5);
         answer(fixture);
+        slot = sequence->slot;
         cell_thaw(&cell->next, 4);
         refill_want(&fixture->refill, sequence);
         answer(fixture);
         assert_int_equal(fixture->distrusted, 1);
+        nap_over(fixture);
+        assert_int_equal(registry_move(&fixture->unit->registry, sequence, slot), 0);
         cell_thaw(&cell->next, 6 + WINDOW_OVERSHOOT_MAX);
         refill_want(&fixture->refill, sequence);
         answer(fixture);
