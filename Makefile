@@ -66,7 +66,8 @@ DEPS_CHECK := libcmocka-dev g++ spin procps util-linux systemd e2fsprogs jq stra
 	libhiredis-dev python3-redis valgrind
 #   build-essential debhelper fakeroot lintian    make deb
 DEPS_DEB := build-essential dpkg-dev debhelper fakeroot lintian
-DEPS_LINT := clang clang-tidy clang-format cppcheck shellcheck mandoc
+#   libclang-rt-14-dev     libFuzzer (make fuzz), which clang does not pull in by itself
+DEPS_LINT := clang libclang-rt-14-dev clang-tidy clang-format cppcheck shellcheck mandoc
 
 # ---------------------------------------------------------------- flags
 
@@ -152,6 +153,10 @@ BENCHES_ALONE := $(wildcard tests/bench/bench-*.c)
 BENCH_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/empty.c $(BENCHES_ALONE),$(wildcard tests/bench/*.c)))
 BENCHES := $(BUILD)/tests/bench/bench $(BUILD)/tests/bench/empty $(BENCHES_ALONE:%.c=$(BUILD)/%)
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/helpers/*.c))
+FUZZ_TARGETS := $(filter fuzz-%,$(basename $(notdir $(wildcard tests/fuzz/*.c))))
+FUZZERS := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/%)
+# The corpora through the same targets, by any compiler.
+REPLAYS := $(FUZZ_TARGETS:%=$(BUILD)/tests/replay/%)
 PRELOADS := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/preload/*.c))
 TEST_PROGRAMS := $(UNIT_TESTS) $(API_TESTS) $(INTEGRATION_TESTS)
 TEST_SCRIPTS := $(wildcard tests/integration/test-*.sh)
@@ -293,7 +298,16 @@ $(BUILD)/tests/preload/%.so: tests/preload/%.c
 $(BUILD)/tests/helpers/%: $(BUILD)/tests/helpers/%.o $(BUILD)/$(LIBRARY)
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $(filter %.o,$^) $(AGAINST_LIBRARY)
 
-check-programs: all $(TEST_PROGRAMS) $(PRELOADS) $(HELPERS)
+FUZZ_OBJECTS = $(BUILD)/tests/fuzz/image.o $(BUILD)/libtestable.a
+
+$(REPLAYS): $(BUILD)/tests/replay/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(FUZZ_OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -pie -o $@ $^ $(DAEMON_LIBS)
+
+$(FUZZERS): $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(FUZZ_OBJECTS)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -fsanitize=fuzzer -pie -o $@ $^ $(DAEMON_LIBS)
+
+check-programs: all $(TEST_PROGRAMS) $(PRELOADS) $(HELPERS) $(REPLAYS)
 
 # Whatever can be compiled.
 programs: check-programs $(BENCHES) $(BUILD)/tests/demo-draw
@@ -304,8 +318,8 @@ JOBS ?= $(shell nproc)
 check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some, JOBS=n at a time
 	@SEQNUM_TEST_JOBS=$(JOBS) SEQNUM_BUILD=$(BUILD) SEQNUM_SRCDIR=. tests/run-tests.sh '$(TESTS)' \
 		$(if $(SANITIZE),,tests/model/run.sh) \
-		$(UNIT_TESTS) $(API_TESTS) $(wildcard tests/unit/test-*.sh) $(INTEGRATION_TESTS) \
-		$(TEST_SCRIPTS)
+		$(UNIT_TESTS) $(API_TESTS) $(wildcard tests/unit/test-*.sh) $(REPLAYS) \
+		$(INTEGRATION_TESTS) $(TEST_SCRIPTS)
 
 # What does harm on purpose, in amounts that grow with SCALE: `make check` is SCALE=1.
 # The order is that of the page 'Guarantees' in the README.
@@ -341,6 +355,17 @@ asan: ## build with AddressSanitizer and UBSan in $(BUILD)/asan, and test
 
 tsan: ## build with ThreadSanitizer in $(BUILD)/tsan, and test
 	$(MAKE) check BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g' SEQNUM_SANITIZER=tsan
+
+# Each target for so long, two at a time; TESTS=pattern for some. What is new goes to
+# $(BUILD)/fuzz/corpus, what crashed to $(BUILD)/fuzz/crashes.
+FUZZ_SECONDS ?= 60
+fuzzers: $(FUZZERS)
+fuzz: ## fuzz with libFuzzer, ASan and UBSan; FUZZ_SECONDS=60 each, TESTS=pattern
+	$(MAKE) fuzzers BUILD=$(BUILD)/fuzz CC=$(CLANG) CFLAGS='-O1 -g' \
+		SANITIZE=address,undefined,fuzzer-no-link
+	@SEQNUM_BUILD=$(BUILD)/fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh '$(TESTS)' \
+		$(FUZZ_TARGETS)
+.PHONY: fuzz fuzzers
 
 export SEQNUM_SANITIZER
 
@@ -478,4 +503,4 @@ clean: ## remove $(BUILD)
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9_-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 
--include $(shell find $(BUILD) -name '*.d' -type f -not -path '$(BUILD)/deb/*' -not -path '$(BUILD)/asan/*' -not -path '$(BUILD)/tsan/*' -not -path '$(BUILD)/lint-*' 2>/dev/null)
+-include $(shell find $(BUILD) -name '*.d' -type f -not -path '$(BUILD)/deb/*' -not -path '$(BUILD)/asan/*' -not -path '$(BUILD)/tsan/*' -not -path '$(BUILD)/lint-*' -not -path '$(BUILD)/fuzz/*' 2>/dev/null)
