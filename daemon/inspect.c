@@ -125,9 +125,7 @@ static void inspect(struct service *service)
                           " sequences go on above what was reserved for them",
                           service->config->shm, what, damaged, service->registry.n_sequences);
         service->damaged = true;
-        if (whole && place_detached(service))
-                service->damaged = false;
-        else if (replace(service, what) >= 0)
+        if ((whole && place_detached(service)) || replace(service, what) >= 0)
                 service->damaged = false;
 }
 

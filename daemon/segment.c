@@ -369,9 +369,12 @@ static void peek_header(const struct segment *segment, struct segment_header *re
 /* Nothing at all: whoever may draw has punched a hole there, and nothing is lost with it. */
 static bool is_blank(const struct segment_header *header)
 {
-        static const struct segment_header blank;
+        const unsigned char *bytes = (const unsigned char *)header;
 
-        return memcmp(header, &blank, sizeof(blank)) == 0;
+        for (size_t i = 0; i < sizeof(*header); i++)
+                if (bytes[i])
+                        return false;
+        return true;
 }
 
 /*
