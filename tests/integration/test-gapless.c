@@ -397,11 +397,10 @@ static void a_child_does_not_hold_on(struct instance *instance)
         if (pid == 0) {
                 hold(instance, holder, &theirs);
                 pid = fork();
-                if (pid > 0) {
-                        atomic_store(&holder->heir, pid);
+                if (pid > 0)
                         for (;;)
                                 pause();
-                }
+                atomic_store(&holder->heir, getpid()); /* before it is looked at */
                 atomic_store(&holder->outcome, seqnum_commit(theirs));
                 nap(TIMEOUT_USEC);
                 _exit(0);
