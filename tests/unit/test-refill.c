@@ -562,6 +562,7 @@ static void test_distrust_wiped(void **state)
         sequence = sequence_new(fixture, "invoices", 10);
         unit_grant(fixture->unit, sequence, 0, 200);
         window_publish(&unit_window(fixture->unit, sequence)->ceiling, 300);
+        sequence->demand = 201; /* it cannot be left to gather */
         refill_want(&fixture->refill, sequence);
         answer(fixture);
         assert_int_equal(fixture->distrusted, 2);
