@@ -41,6 +41,16 @@
  * noticed when the old one has no more numbers, and the handle moves to the
  * new one by itself. Old mappings are kept until seqnum_detach().
  *
+ * A damaged segment. Whoever may draw can also do harm, and is trusted not to.
+ * What is scribbled on is replaced by the daemon as soon as it sees it, and the
+ * handle moves on. But who touches memory of an object that somebody has just
+ * truncated is sent SIGBUS by the kernel, which ends the process: the daemon gives
+ * the object its size again, and until then, some milliseconds, nothing can be
+ * done about it without a signal handler, which is the program's to install and not
+ * the library's. Processes that do not draw in those milliseconds notice nothing.
+ * The same goes for pages punched out of it while /dev/shm is full. While no daemon
+ * runs nobody mends it.
+ *
  * Links with libc alone.
  */
 

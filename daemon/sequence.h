@@ -34,7 +34,10 @@ struct sequence {
         uint32_t slot;
         uint64_t floor, ceiling, low;
         bool frozen;
-        uint64_t frozen_at; /* index at which claims ended, valid while frozen */
+        bool doubted;           /* closed, and its cell told what cannot be: to be said */
+        bool wanted, reserving; /* see below; here they cost no memory */
+        uint32_t looked_room;   /* see `looked` */
+        uint64_t frozen_at;     /* index at which claims ended, valid while frozen */
 
         /*
          * What `next` cannot honestly fall below: `sure`. It does fall when claims are
@@ -42,13 +45,11 @@ struct sequence {
          * looked, and lies below the ceiling that it had published before, was granted
          * at first sight and is never given back, and so no claim before it can be.
          */
-        uint64_t looked, looked_ceiling; /* `next` when last looked at, and the ceiling then */
+        uint64_t looked; /* `next` when last looked at; `looked_room` was below the ceiling then */
         uint64_t sure;
-        bool doubted; /* the window was closed, and the cell told what cannot be: to be said */
 
-        /* reservation */
-        bool wanted;            /* in the list of those that want more */
-        bool reserving;         /* a commit is under way */
+        /* reservation; `wanted`: in the list of those that want more, `reserving`: a commit is
+         * under way */
         uint64_t size;          /* indices to keep ahead at the present rate */
         uint64_t demand;        /* somebody who has claimed nothing waits for this ceiling */
         uint64_t refilled_usec; /* CLOCK_MONOTONIC of the last refill, 0: never */

@@ -80,7 +80,8 @@ int service_place(struct service *service, struct segment *segment, struct seque
         sequence->floor = sequence->ceiling = position;
         sequence->low = UINT64_MAX;
         sequence->frozen = false;
-        sequence->looked = sequence->looked_ceiling = sequence->sure = position;
+        sequence->looked = sequence->sure = position;
+        sequence->looked_room = 0;
         return 0;
 }
 

@@ -61,16 +61,17 @@ bool window_next(const struct segment *segment, const struct sequence *sequence,
 
 void window_learn(const struct segment *segment, struct sequence *sequence)
 {
-        uint64_t next = cell_next(&segment->map.cells[sequence->slot].next);
+        uint64_t next = cell_next(&segment->map.cells[sequence->slot].next), room;
 
         if (sequence->frozen || !window_believes(segment, sequence, next))
                 return;
         /* By compare-and-swap `next` moves in one direction alone. */
         if (sequence->params.kind != SEQUENCE_COUNTER ||
-            (next > sequence->looked && next <= sequence->looked_ceiling))
+            (next > sequence->looked && next - sequence->looked <= sequence->looked_room))
                 sequence->sure = next;
+        room = sequence->ceiling > next ? sequence->ceiling - next : 0;
         sequence->looked = next;
-        sequence->looked_ceiling = sequence->ceiling;
+        sequence->looked_room = room < UINT32_MAX ? (uint32_t)room : UINT32_MAX;
 }
 
 bool window_intact(const struct segment *segment, const struct sequence *sequence)
@@ -89,7 +90,8 @@ bool window_intact(const struct segment *segment, const struct sequence *sequenc
 /* Another daemon, or none, looked before. */
 static void know_nothing(struct sequence *sequence)
 {
-        sequence->looked = sequence->looked_ceiling = sequence->sure = 0;
+        sequence->looked = sequence->sure = 0;
+        sequence->looked_room = 0;
 }
 
 /*

@@ -157,7 +157,8 @@ static void place(struct world *world, uint64_t position)
         sequence->floor = sequence->ceiling = position;
         sequence->low = UINT64_MAX;
         sequence->frozen = false;
-        sequence->looked = sequence->looked_ceiling = sequence->sure = position;
+        sequence->looked = sequence->sure = position;
+        sequence->looked_room = 0;
 }
 
 /* The daemon's memory, as the store fills it. */
