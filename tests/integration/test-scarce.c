@@ -219,7 +219,7 @@ static void in_turn(struct instance *instance, enum scarce what, const char *nam
 {
         struct seqnum_client *client = instance_attach(instance);
         struct seqnum *small = instance_open(client, "small");
-        unsigned step = scaled(10) >= 100 ? 1 : what == SCARCE_MEMORY ? 23 : 4;
+        unsigned step = scaled(10) >= 100 ? 1 : what == SCARCE_MEMORY ? 23 : 8;
         unsigned n = 0, times = 0;
         int64_t last = -1, value;
 
