@@ -38,6 +38,7 @@
 #define BUFFER_SIZE (WRITE_MAX + BLOCK)
 #define HELD_MAX    256
 #define MKFS        "/sbin/mkfs.ext4"
+#define CUT_MSEC    20000 /* nobody lets a disk hold its breath for longer */
 #define TRIES       50
 
 enum disk_state { DISK_RUNS, DISK_IS_CUT, DISK_IS_DEAD };
@@ -386,7 +387,6 @@ static void on_command(struct server *server, char command)
                 atomic_store(&server->board->state, DISK_RUNS);
                 break;
         }
-        (void)!write(server->control, &command, 1);
 }
 
 __attribute__((noreturn)) static void serve(struct server *server)
@@ -400,12 +400,18 @@ __attribute__((noreturn)) static void serve(struct server *server)
         char command;
 
         for (;;) {
-                if (poll(fds, 2, -1) < 0)
+                bool cut = atomic_load(&server->board->state) == DISK_IS_CUT;
+                int n_ready = poll(fds, 2, cut ? CUT_MSEC : -1);
+
+                if (n_ready == 0)
+                        on_command(server, DIE); /* the test did: let go of who waits */
+                if (n_ready <= 0)
                         continue;
                 if (fds[1].revents) {
                         if (read(server->control, &command, 1) != 1)
                                 _exit(0);
                         on_command(server, command);
+                        (void)!write(server->control, &command, 1);
                 }
                 if (!fds[0].revents)
                         continue;
@@ -444,6 +450,22 @@ static int make_memory(const char *name)
         return fd;
 }
 
+static int first_mounts = -1; /* the namespace that we came from */
+
+/* A mount namespace of our own, once. */
+static bool own_mounts(void)
+{
+        if (first_mounts >= 0)
+                return true;
+        first_mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+        return first_mounts >= 0 && unshare(CLONE_NEWNS) == 0 &&
+               mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+/*
+ * The server is not in our namespace. There it might be the last one, when a test
+ * was killed, and have to unmount what it would itself have to answer for.
+ */
 static void start_server(struct disk *disk, int fuse)
 {
         struct server server = {.board = disk->board, .fuse = fuse};
@@ -457,6 +479,8 @@ static void start_server(struct disk *disk, int fuse)
         disk->pid = instance_fork(disk->instance);
         if (disk->pid == 0) {
                 close(pair[0]);
+                if (setns(first_mounts, CLONE_NEWNS) < 0)
+                        _exit(1);
                 serve(&server);
         }
         (void)munmap(server.platter, DISK_SIZE);
@@ -465,17 +489,6 @@ static void start_server(struct disk *disk, int fuse)
         close(pair[1]);
         close(fuse);
         disk->control = pair[0];
-}
-
-/* A mount namespace of our own, once. */
-static bool own_mounts(void)
-{
-        static bool done;
-
-        if (!done)
-                done = unshare(CLONE_NEWNS) == 0 &&
-                       mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
-        return done;
 }
 
 static bool can_open(const char *path)
