@@ -327,7 +327,7 @@ static void await_mended(int fd, off_t size)
  */
 static void damaged_objects(struct instance *instance)
 {
-        const uint64_t rounds = scaled(25);
+        const uint64_t rounds = N_BLOWS + scaled(20);
         struct fair fair = fair_start(instance, "");
         uint64_t replaced = 0;
 
