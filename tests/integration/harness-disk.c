@@ -96,7 +96,7 @@ static void start_server(struct disk *disk, int fuse)
         disk->pid = instance_fork(disk->instance);
         if (disk->pid == 0) {
                 close(pair[0]);
-                if (setns(first_mounts, CLONE_NEWNS) < 0)
+                if (unshare(CLONE_FS) < 0 || setns(first_mounts, CLONE_NEWNS) < 0)
                         _exit(1);
                 disk_serve(&server);
         }
