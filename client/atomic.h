@@ -38,15 +38,42 @@ static inline uint64_t cell_claim(_Atomic(uint64_t) *next, uint64_t count)
 }
 
 /*
- * Give a claim back that nobody was told about, if no later one was made. A
- * plain compare-and-swap: it publishes nothing but the number itself.
+ * Give a claim back that nobody was told about, if no later one was made. A release:
+ * whoever sees `next` come down sees cell_will_give() before it.
  */
 static inline bool cell_unclaim(_Atomic(uint64_t) *next, uint64_t claimed, uint64_t count)
 {
         uint64_t expected = claimed + count;
 
         return atomic_compare_exchange_strong_explicit(next, &expected, claimed,
-                                                       memory_order_relaxed, memory_order_relaxed);
+                                                       memory_order_release, memory_order_relaxed);
+}
+
+/*
+ * A block's rest is given back between these two. The first is published by the
+ * exchange; the second is a release, so that who sees it by cell_given() sees `next`
+ * come down, if it did.
+ */
+static inline void cell_will_give(_Atomic(uint64_t) *giving, uint64_t count)
+{
+        atomic_fetch_add_explicit(giving, count, memory_order_relaxed);
+}
+
+static inline void cell_gave(_Atomic(uint64_t) *given, uint64_t count)
+{
+        atomic_fetch_add_explicit(given, count, memory_order_release);
+}
+
+/* Daemon: to be read before `next`; pairs with cell_gave(). */
+static inline uint64_t cell_given(const _Atomic(uint64_t) *given)
+{
+        return atomic_load_explicit(given, memory_order_acquire);
+}
+
+/* Daemon: to be read behind `next`, which is what it pairs by with cell_will_give(). */
+static inline uint64_t cell_giving(const _Atomic(uint64_t) *giving)
+{
+        return atomic_load_explicit(giving, memory_order_relaxed);
 }
 
 /* Look at the next index. The daemon's half of the pattern at cell_claim(). */

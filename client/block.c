@@ -51,9 +51,14 @@ static uint64_t left(const struct seqnum_block *block)
 
 static void give_back(struct seqnum_block *block)
 {
+        struct cell *cell;
+
         if (left(block) == 0 || block->stock.index < window_look(&block->view->window->floor))
                 return;
-        (void)cell_unclaim(&view_cell(block->view)->next, block->stock.index, left(block));
+        cell = view_cell(block->view);
+        cell_will_give(&cell->giving, left(block));
+        (void)cell_unclaim(&cell->next, block->stock.index, left(block));
+        cell_gave(&cell->given, left(block));
         block->stock.end = block->stock.index;
 }
 

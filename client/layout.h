@@ -44,7 +44,7 @@
 #include "params.h"
 
 /* Grows with every change of what follows. */
-#define SEGMENT_LAYOUT_VERSION UINT32_C(3)
+#define SEGMENT_LAYOUT_VERSION UINT32_C(4)
 
 /* "seqnumd" and a NUL, read as a little-endian word. Stays for ever. */
 #define SEGMENT_MAGIC UINT64_C(0x00646d756e716573)
@@ -167,6 +167,13 @@ struct cell {
 
         /* Written once, by the daemon: a cell without it was overwritten, or its page lost. */
         _Atomic(uint64_t) mark; /* cell_mark() */
+
+        /*
+         * Of blocks: how many indices of granted claims somebody set out to give back,
+         * and is done with giving back, or could not. So the daemon can tell `next`
+         * coming down honestly from `next` set back.
+         */
+        _Atomic(uint64_t) giving, given;
 };
 
 struct segment_shared {

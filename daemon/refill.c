@@ -18,7 +18,7 @@
 #define RETRY_USEC           UINT64_C(250000)
 #define FRESH_USEC           UINT64_C(1000) /* to fill fresh slots; somebody may be scribbling */
 #define COMPLAIN_USEC        UINT64_C(30000000) /* say again that it still fails */
-#define BAR_USEC             UINT64_C(30000000) /* ask nothing for a sequence that the store refuses */
+#define BAR_SEC              30 /* ask nothing for a sequence that the store refuses */
 #define GATHER_ACCURACY_USEC UINT64_C(1000)
 
 /*
@@ -240,7 +240,7 @@ static bool plan(struct refill *refill, struct sequence *sequence, uint64_t now,
 
         if (!registry_at(refill->registry, sequence->slot))
                 return false; /* it has no place in the segment at the moment */
-        if (now < sequence->barred)
+        if (now / USEC_PER_SEC < sequence->barred)
                 return false;
         if (!window_intact(refill->segment, sequence) ||
             !window_next(refill->segment, sequence, &next)) {
@@ -377,10 +377,10 @@ static bool bar_refused(const struct batch *batch, const struct commit_job *job,
 
                 if (!committer_blames_op(batch->ops[i].error))
                         continue;
-                sequence->barred = clock_usec(CLOCK_MONOTONIC) + BAR_USEC;
+                sequence->barred = (uint32_t)(clock_usec(CLOCK_MONOTONIC) / USEC_PER_SEC) + BAR_SEC;
                 log_event(EVENT_STORE_FAILING, LOG_ERR, sequence->name,
                           "the store refuses to reserve numbers: %s; trying again in %d s",
-                          job->message, (int)(BAR_USEC / USEC_PER_SEC));
+                          job->message, BAR_SEC);
                 barred = true;
         }
         return barred;

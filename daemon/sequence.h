@@ -31,22 +31,27 @@ struct sequence {
         bool exact;
 
         /* what we published in the window */
+        bool frozen;
+        bool doubted;                   /* closed, and its cell told what cannot be: to be said */
+        bool wanted : 1, reserving : 1; /* see below; here they cost no memory */
         uint32_t slot;
         uint64_t floor, ceiling, low;
-        bool frozen;
-        bool doubted;           /* closed, and its cell told what cannot be: to be said */
-        bool wanted, reserving; /* see below; here they cost no memory */
-        uint32_t looked_room;   /* see `looked` */
-        uint64_t frozen_at;     /* index at which claims ended, valid while frozen */
+        uint64_t frozen_at; /* index at which claims ended, valid while frozen */
 
         /*
          * What `next` cannot honestly fall below: `sure`. It does fall when claims are
          * given back, the last one first; but one that was made after the daemon had
          * looked, and lies below the ceiling that it had published before, was granted
          * at first sight and is never given back, and so no claim before it can be.
+         * But for the rests of blocks, which the cell counts: `sure_given` were given
+         * back for certain when `sure` was learnt, and what came to be since then may
+         * have lowered `next` by as much.
          */
         uint64_t looked; /* `next` when last looked at; `looked_room` was below the ceiling then */
-        uint64_t sure;
+        uint64_t sure, sure_given;
+        uint32_t looked_room;
+
+        uint32_t barred; /* seconds of CLOCK_MONOTONIC until which nothing is asked of the store */
 
         /* reservation; `wanted`: in the list of those that want more, `reserving`: a commit is
          * under way */
@@ -54,7 +59,6 @@ struct sequence {
         uint64_t demand;        /* somebody who has claimed nothing waits for this ceiling */
         uint64_t refilled_usec; /* CLOCK_MONOTONIC of the last refill, 0: never */
         uint64_t refilled_next; /* `next` as it was then */
-        uint64_t barred;        /* CLOCK_MONOTONIC until which nothing is asked of the store */
 };
 
 struct registry {

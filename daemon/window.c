@@ -32,9 +32,19 @@ static bool marked(const struct segment *segment, uint32_t slot)
         return see_u64(&segment->map.cells[slot].mark) == cell_mark(slot);
 }
 
-static bool plausible(const struct sequence *sequence, uint64_t next)
+/* How many indices of blocks may have been given back since `sure` was learnt. */
+static uint64_t given_since(const struct segment *segment, const struct sequence *sequence)
 {
-        if (next > sequence_durable(sequence) + WINDOW_OVERSHOOT_MAX || next < sequence->sure)
+        uint64_t giving = cell_giving(&segment->map.cells[sequence->slot].giving);
+
+        return giving > sequence->sure_given ? giving - sequence->sure_given : 0;
+}
+
+static bool plausible(const struct segment *segment, const struct sequence *sequence, uint64_t next)
+{
+        if (next > sequence_durable(sequence) + WINDOW_OVERSHOOT_MAX)
+                return false;
+        if (next < sequence->sure && sequence->sure - next > given_since(segment, sequence))
                 return false;
         /* What was committed without a gap is not taken back. */
         return sequence->params.kind != SEQUENCE_GAPLESS || next >= sequence_durable(sequence);
@@ -43,7 +53,7 @@ static bool plausible(const struct sequence *sequence, uint64_t next)
 /* The mark comes last: if it is there, `next` was read before anything was overwritten. */
 bool window_believes(const struct segment *segment, const struct sequence *sequence, uint64_t next)
 {
-        return plausible(sequence, next) && marked(segment, sequence->slot);
+        return plausible(segment, sequence, next) && marked(segment, sequence->slot);
 }
 
 bool window_next(const struct segment *segment, const struct sequence *sequence, uint64_t *ret)
@@ -52,7 +62,7 @@ bool window_next(const struct segment *segment, const struct sequence *sequence,
 
         if (sequence->frozen)
                 next = sequence->frozen_at;
-        if (sequence->frozen ? !plausible(sequence, next)
+        if (sequence->frozen ? !plausible(segment, sequence, next)
                              : !window_believes(segment, sequence, next))
                 return false;
         *ret = believable(sequence, next);
@@ -61,14 +71,18 @@ bool window_next(const struct segment *segment, const struct sequence *sequence,
 
 void window_learn(const struct segment *segment, struct sequence *sequence)
 {
-        uint64_t next = cell_next(&segment->map.cells[sequence->slot].next), room;
+        const struct cell *cell = &segment->map.cells[sequence->slot];
+        uint64_t given = cell_given(&cell->given); /* before `next` */
+        uint64_t next = cell_next(&cell->next), room;
 
         if (sequence->frozen || !window_believes(segment, sequence, next))
                 return;
         /* By compare-and-swap `next` moves in one direction alone. */
         if (sequence->params.kind != SEQUENCE_COUNTER ||
-            (next > sequence->looked && next - sequence->looked <= sequence->looked_room))
+            (next > sequence->looked && next - sequence->looked <= sequence->looked_room)) {
                 sequence->sure = next;
+                sequence->sure_given = given;
+        }
         room = sequence->ceiling > next ? sequence->ceiling - next : 0;
         sequence->looked = next;
         sequence->looked_room = room < UINT32_MAX ? (uint32_t)room : UINT32_MAX;
@@ -90,7 +104,7 @@ bool window_intact(const struct segment *segment, const struct sequence *sequenc
 /* Another daemon, or none, looked before. */
 static void know_nothing(struct sequence *sequence)
 {
-        sequence->looked = sequence->sure = 0;
+        sequence->looked = sequence->sure = sequence->sure_given = 0;
         sequence->looked_room = 0;
 }
 

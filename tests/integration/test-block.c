@@ -7,8 +7,10 @@
  */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -81,6 +83,40 @@ static void rest_is_given_back(struct instance *instance)
 }
 
 /* Somebody claimed behind it: then it is skipped, and nothing twice. */
+/*
+ * Between the claim of a block and its end the daemon may have looked at the index, and
+ * that it comes down then is nobody's ill will.
+ */
+static void rest_given_back_is_no_damage(struct instance *instance)
+{
+        struct one one = start(instance, "reserve = 1000\n", 0);
+        uint64_t rounds = scaled(200);
+        int64_t expected = 1;
+
+        seqnum_block_close(one.block);
+        for (uint64_t i = 0; i < rounds; i++) {
+                assert_int_equal(seqnum_block_open(&one.block, one.seq,
+                                                   1 + (uint32_t)random_below(2000)),
+                                 0);
+                for (uint64_t n = random_below(3); n > 0; n--)
+                        assert_int_equal(must_draw(&one), expected++);
+                nap(random_below(4) ? 0 : 40000); /* what asked for more may gather for a while */
+                one.block = seqnum_block_close(one.block);
+                if (random_below(2)) { /* the daemon looks at it */
+                        char answer[32];
+
+                        (void)snprintf(answer, sizeof(answer), ":%" PRId64, expected++);
+                        assert_string_equal(instance_ask(instance, "INCR orders"), answer);
+                }
+        }
+        instance_stop(instance);
+        instance_start(instance);
+        assert_int_equal(must_peek(one.seq), expected);
+        assert_false(instance_says(instance, "damage"));
+        assert_false(instance_says(instance, "cannot be"));
+        seqnum_detach(one.client);
+}
+
 static void rest_is_skipped(struct instance *instance)
 {
         struct one one = start(instance, "increment = -5\nstart = 1000\nmax = 1000\nmin = 0\n", 4);
@@ -405,11 +441,12 @@ static void no_number_twice(struct instance *instance)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                instance_test(rest_is_given_back), instance_test(rest_is_skipped),
-                instance_test(sizes_adapt),        instance_test(child_has_none),
-                instance_test(changes_end_it),     instance_test(stops_do_not),
-                instance_test(ends_and_rounds),    instance_test(refusals),
-                instance_test(inlined_everywhere), instance_test(no_number_twice),
+                instance_test(rest_is_given_back), instance_test(rest_given_back_is_no_damage),
+                instance_test(rest_is_skipped),    instance_test(sizes_adapt),
+                instance_test(child_has_none),     instance_test(changes_end_it),
+                instance_test(stops_do_not),       instance_test(ends_and_rounds),
+                instance_test(refusals),           instance_test(inlined_everywhere),
+                instance_test(no_number_twice),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -590,6 +590,49 @@ static void test_given_back(void **state)
         assert_true(sequence->sure <= 8);
 }
 
+/* The rest of a block was granted, and comes back all the same. */
+static void test_block_given_back(void **state)
+{
+        struct unit *unit = *state;
+        struct seqnum *seq;
+        struct sequence *sequence = plain(unit, &seq);
+        struct cell *cell = unit_cell(unit, sequence);
+        struct seqnum_block *block;
+        uint64_t next = 0;
+        int64_t value;
+
+        unit_grant(unit, sequence, 0, 100);
+        assert_int_equal(seqnum_block_open(&block, seq, 40), 0);
+        window_learn(unit->segment, sequence);
+        assert_int_equal(seqnum_block_next(block, &value), 0);
+        window_learn(unit->segment, sequence);
+        assert_true(sequence->sure == 40);
+        seqnum_block_close(block);
+        assert_true(window_next(unit->segment, sequence, &next) && next == 1);
+
+        /* What comes down further than that was set back. */
+        cell_thaw(&cell->next, 0);
+        assert_false(window_next(unit->segment, sequence, &next));
+        cell_thaw(&cell->next, 1);
+
+        /* And what was given back before is no excuse later. */
+        expect_range(seq, 1, 41);
+        window_learn(unit->segment, sequence);
+        assert_true(sequence->sure == 41);
+        cell_thaw(&cell->next, 2);
+        assert_false(window_next(unit->segment, sequence, &next));
+
+        /* Nor is what was begun, but that may be so for ever: whoever began it may be dead. */
+        cell_thaw(&cell->next, 41);
+        cell_will_give(&cell->giving, 5);
+        expect_range(seq, 41, 50);
+        window_learn(unit->segment, sequence);
+        cell_thaw(&cell->next, 45);
+        assert_true(window_next(unit->segment, sequence, &next) && next == 45);
+        cell_thaw(&cell->next, 44);
+        assert_false(window_next(unit->segment, sequence, &next));
+}
+
 static void test_next_is_believed(void **state)
 {
         struct unit *unit = *state;
@@ -737,6 +780,7 @@ int main(void)
                 unit_case(test_next_went_back),
                 unit_case(test_cell_wiped),
                 unit_case(test_given_back),
+                unit_case(test_block_given_back),
                 unit_case(test_adopt_open),
                 unit_case(test_adopt_frozen),
                 unit_case(test_back_below_a_jump),
