@@ -326,7 +326,7 @@ check: check-programs ## run all tests, about 5 minutes; TESTS=pattern for some,
 TORTURE_TESTS := $(addprefix $(BUILD)/tests/integration/,test-crash test-reboot test-stop \
 	test-gapless test-time test-power test-faults test-lying-state test-block \
 	test-step-client test-step-gapless test-step-daemon test-pshm-death \
-	test-pshm-stream test-load test-scarce test-hostile)
+	test-pshm-stream test-load test-scarce test-hostile test-truncated)
 SCALE ?= 20
 
 # The textbook's exercise, also a part of `make check`.

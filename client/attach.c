@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "atomic.h"
+#include "guard.h"
 #include "lock.h"
 #include "object.h"
 
@@ -129,6 +130,9 @@ static int map_object(struct mapping *mapping, uint64_t size)
                 return -errno;
         mapping->base = base;
         mapping->geometry.size = size; /* for the destructor */
+        r = mapping->guarded ? guard_add(base, size) : 0;
+        if (r < 0)
+                return r;
 
         r = segment_header_check(mapping->header, size, &g);
         if (r < 0)
@@ -147,8 +151,9 @@ static int map_object(struct mapping *mapping, uint64_t size)
         return 0;
 }
 
-int mapping_new(struct mapping **ret, const char *shm, bool writable)
+int mapping_new(struct mapping **ret, const char *shm, unsigned flags)
 {
+        bool writable = flags & MAPPING_WRITABLE;
         struct mapping *mapping;
         struct stat status;
         int r;
@@ -157,6 +162,7 @@ int mapping_new(struct mapping **ret, const char *shm, bool writable)
         if (!mapping)
                 return -ENOMEM;
         mapping->writable = writable;
+        mapping->guarded = flags & MAPPING_GUARDED;
         r = mapping->fd = open_segment(shm, writable, &status);
         if (r >= 0)
                 r = segment_owner_check(&status, shm);
@@ -177,6 +183,8 @@ struct mapping *mapping_free(struct mapping *mapping)
 {
         if (!mapping)
                 return NULL;
+        if (mapping->base && mapping->guarded)
+                guard_remove(mapping->base);
         if (mapping->base)
                 munmap(mapping->base, mapping->geometry.size);
         if (mapping->fd >= 0)
@@ -194,6 +202,12 @@ bool mapping_current(const struct mapping *mapping, const char *shm)
                 return false;
         close(fd);
         return status.st_dev == mapping->device && status.st_ino == mapping->inode;
+}
+
+/* A magic, once written, stays; where there is none there are zeros. */
+bool mapping_lost(const struct mapping *mapping)
+{
+        return mapping->guarded && see_u64(&mapping->header->magic) == 0;
 }
 
 bool mapping_attended(const struct mapping *mapping)

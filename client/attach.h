@@ -31,6 +31,7 @@ struct mapping {
         dev_t device;
         ino_t inode;
         bool writable; /* the second region is mapped for writing */
+        bool guarded;  /* see guard.h */
         struct segment_geometry geometry;
         union {
                 void *base;
@@ -43,14 +44,22 @@ struct mapping {
         struct cell *cells;
 };
 
+enum {
+        MAPPING_WRITABLE = 1,
+        MAPPING_GUARDED = 2, /* guard_install() was called */
+};
+
 /* 0, or a negative errno as seqnum_attach() lists them. */
-int mapping_new(struct mapping **ret, const char *shm, bool writable);
+int mapping_new(struct mapping **ret, const char *shm, unsigned flags);
 
 /* NULL is fine; returns NULL. `older` is not followed. */
 struct mapping *mapping_free(struct mapping *mapping);
 
 /* Does the name `shm` still lead to this object? */
 bool mapping_current(const struct mapping *mapping, const char *shm);
+
+/* Was the object truncated, and zeros put in the place of a guarded mapping of it? */
+bool mapping_lost(const struct mapping *mapping);
 
 /* Does a daemon live that looks after this object? The kernel knows. */
 bool mapping_attended(const struct mapping *mapping);

@@ -232,7 +232,7 @@ int cli_status(const struct cli *cli, const struct cli_args *args)
         bool alive = false;
         int r, status;
 
-        r = mapping_new(&mapping, cli->shm, false);
+        r = mapping_new(&mapping, cli->shm, 0);
         facts_string(&facts, "segment", cli->shm);
         facts_string(&facts, "state", outcome_word(r));
         if (r == 0) {

@@ -15,6 +15,7 @@
 #include "atomic.h"
 #include "block.h"
 #include "directory.h"
+#include "guard.h"
 #include "turn.h"
 
 static const char default_shm[] = "/seqnumd";
@@ -168,6 +169,11 @@ static int view_new(struct view **ret, const struct mapping *mapping, uint32_t s
 
 /* --- mappings of a client ---------------------------------------------- */
 
+static unsigned mapping_flags(const struct seqnum_client *client)
+{
+        return (client->writable ? MAPPING_WRITABLE : 0) | (client->guarded ? MAPPING_GUARDED : 0);
+}
+
 /* Is the newest mapping out of date: retired, or abandoned and replaced? */
 static bool mapping_outdated(const struct seqnum_client *client)
 {
@@ -186,7 +192,7 @@ static int client_refresh(struct seqnum_client *client)
 
         if (!mapping_outdated(client))
                 return 0;
-        r = mapping_new(&mapping, client->shm, client->writable);
+        r = mapping_new(&mapping, client->shm, mapping_flags(client));
         if (r < 0)
                 return r;
         if (see_u32(&mapping->header->state) == SEGMENT_RETIRED) {
@@ -198,7 +204,7 @@ static int client_refresh(struct seqnum_client *client)
         return 0;
 }
 
-static int renew_locked(struct seqnum *seq, const struct view *stale)
+static int look_up(struct seqnum *seq, const struct view *stale)
 {
         struct seqnum_client *client = seq->client;
         struct view *view;
@@ -224,6 +230,21 @@ static int renew_locked(struct seqnum *seq, const struct view *stale)
         seq->views = view;
         head_publish(&seq->head, &view->lens);
         return 0;
+}
+
+/*
+ * What is not found in a segment that was lost meanwhile may yet be found in the one
+ * that is to take its place. And that one may have been truncated as well; then the
+ * daemon is about to mend it, and who has asked for it is to live to see that.
+ */
+static int renew_locked(struct seqnum *seq, const struct view *stale)
+{
+        const struct seqnum_client *client = seq->client;
+        int r = look_up(seq, stale);
+
+        if (r == -ENOENT && mapping_lost(client->mappings))
+                return -EAGAIN;
+        return r == -EBADMSG && client->guarded ? -EAGAIN : r;
 }
 
 const struct view *handle_view_of(struct seqnum *seq, const uint64_t *next)
@@ -331,7 +352,7 @@ int seqnum_attach(struct seqnum_client **ret, const char *shm, unsigned flags)
         struct seqnum_client *client;
         int r;
 
-        if (flags & ~SEQNUM_RDONLY)
+        if (flags & ~(SEQNUM_RDONLY | SEQNUM_SIGBUS))
                 return -EINVAL;
         if (!shm)
                 shm = secure_getenv("SEQNUM_SHM");
@@ -340,17 +361,21 @@ int seqnum_attach(struct seqnum_client **ret, const char *shm, unsigned flags)
         if (!segment_name_valid(shm))
                 return -EINVAL;
         pthread_once(&fork_once, watch_forks);
-        if (fork_error < 0)
-                return fork_error;
+        r = fork_error;
+        if (r >= 0 && (flags & SEQNUM_SIGBUS))
+                r = guard_install();
+        if (r < 0)
+                return r;
 
         client = calloc(1, sizeof(*client));
         if (!client)
                 return -ENOMEM;
         pthread_mutex_init(&client->lock, NULL);
         client->writable = !(flags & SEQNUM_RDONLY);
+        client->guarded = flags & SEQNUM_SIGBUS;
         count_set(&client->timeout_usec, SEQNUM_TIMEOUT_DEFAULT);
         memcpy(client->shm, shm, strlen(shm) + 1);
-        r = mapping_new(&client->mappings, shm, client->writable);
+        r = mapping_new(&client->mappings, shm, mapping_flags(client));
         if (r < 0) {
                 pthread_mutex_destroy(&client->lock);
                 free(client);

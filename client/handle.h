@@ -74,7 +74,8 @@ struct seqnum_client {
         struct seqnum *handles;
         struct seqnum_client *next, *previous; /* of all in the process */
         bool writable;
-        bool forked; /* this is a child's copy */
+        bool guarded; /* see guard.h */
+        bool forked;  /* this is a child's copy */
         char shm[SEGMENT_NAME_MAX + 1];
 };
 

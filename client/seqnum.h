@@ -19,7 +19,8 @@
  *
  * Errors. Every function that can fail returns 0 or a negative errno and then
  * leaves *ret as it was; seqnum_strerror() says it in words. The global errno
- * means nothing. The library never logs, never exits and handles no signal.
+ * means nothing. The library never logs, never exits, and handles no
+ * signal but by SEQNUM_SIGBUS.
  *
  * Threads. Every function may be called by any thread at any time, with the
  * usual exception: a handle must not be in use by another thread while it is
@@ -45,11 +46,15 @@
  * What is scribbled on is replaced by the daemon as soon as it sees it, and the
  * handle moves on. But who touches memory of an object that somebody has just
  * truncated is sent SIGBUS by the kernel, which ends the process: the daemon gives
- * the object its size again, and until then, some milliseconds, nothing can be
- * done about it without a signal handler, which is the program's to install and not
- * the library's. Processes that do not draw in those milliseconds notice nothing.
- * The same goes for pages punched out of it while /dev/shm is full. While no daemon
- * runs nobody mends it.
+ * the object its size again, and who does not draw until then, some milliseconds,
+ * notices nothing. While no daemon runs nobody mends it. The same goes for pages
+ * punched out of it while /dev/shm is full.
+ * Signal handlers are the program's to install. One that wishes the library to do so
+ * attaches with SEQNUM_SIGBUS: then draws wait for the segment that takes the lost
+ * one's place, and what is not about a segment is handed on to the handler there was
+ * before. The handler stays for the life of the process; a program that installs one
+ * of its own later hands on what it does not know. With the flag -EMFILE may also
+ * mean that 256 mappings are guarded already.
  *
  * Links with libc alone.
  */
@@ -84,13 +89,14 @@ struct seqnum_time {
 
 /* Flags of seqnum_attach(). */
 #define SEQNUM_RDONLY 1u /* look, don't draw: needs read permission only */
+#define SEQNUM_SIGBUS 2u /* handle SIGBUS, so that a truncated object does not end us */
 
 /* What waits are bound by until seqnum_set_timeout() says otherwise: 5 s. */
 #define SEQNUM_TIMEOUT_DEFAULT UINT64_C(5000000)
 
 /*
  * Attach to the instance whose segment is named `shm` ("/seqnumd"), NULL for
- * $SEQNUM_SHM or else "/seqnumd". `flags`: 0 or SEQNUM_RDONLY. Does not wait.
+ * $SEQNUM_SHM or else "/seqnumd". `flags`: those above. Does not wait.
  *
  * What can be found under the name, each an error of its own:
  *   -ENXIO            absent: no such object, no daemon has made it yet

@@ -95,7 +95,7 @@ static void drawer_attach(struct drawer *drawer)
         struct seqnum_client *client = NULL;
         int r;
 
-        while ((r = seqnum_attach(&client, crew->instance->shm, 0)) < 0) {
+        while ((r = seqnum_attach(&client, crew->instance->shm, crew->order.flags)) < 0) {
                 if ((r != -ENXIO && r != -EAGAIN) || now_usec() > deadline)
                         complain(drawer->slot, "attach: %s", seqnum_strerror(r));
                 nap(1000);

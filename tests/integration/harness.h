@@ -204,6 +204,7 @@ struct crew_order {
         uint64_t rate;                                      /* numbers a second that each aims at */
         uint32_t run_every; /* one draw in so many is a run, 0: none */
         uint32_t run_max;
+        unsigned flags; /* to attach with */
 };
 
 /*

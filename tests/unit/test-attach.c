@@ -52,7 +52,7 @@ static int teardown(void **state)
 static int attach_as(const struct planted *planted, bool writable)
 {
         struct mapping *mapping = NULL;
-        int r = mapping_new(&mapping, planted->shm, writable);
+        int r = mapping_new(&mapping, planted->shm, writable ? MAPPING_WRITABLE : 0);
 
         assert_true((r < 0) == (mapping == NULL));
         mapping_free(mapping);
@@ -236,7 +236,7 @@ static void test_names(void **state)
         (void)state;
         for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
                 assert_false(segment_name_valid(refused[i]));
-                assert_int_equal(mapping_new(&mapping, refused[i], false), -EINVAL);
+                assert_int_equal(mapping_new(&mapping, refused[i], 0), -EINVAL);
         }
         assert_null(mapping);
         memset(longest, 'n', sizeof(longest));
@@ -270,8 +270,8 @@ static void test_not_permitted(void **state)
 
                 if (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
                         _exit(1);
-                if (mapping_new(&mapping, planted->shm, false) != -EACCES ||
-                    mapping_new(&mapping, planted->shm, true) != -EACCES)
+                if (mapping_new(&mapping, planted->shm, 0) != -EACCES ||
+                    mapping_new(&mapping, planted->shm, MAPPING_WRITABLE) != -EACCES)
                         _exit(2);
                 _exit(0);
         }
@@ -295,8 +295,8 @@ static void test_readable_only(void **state)
 
                 if (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
                         _exit(1);
-                if (mapping_new(&mapping, planted->shm, false) != 0 ||
-                    mapping_new(&mapping, planted->shm, true) != -EACCES)
+                if (mapping_new(&mapping, planted->shm, 0) != 0 ||
+                    mapping_new(&mapping, planted->shm, MAPPING_WRITABLE) != -EACCES)
                         _exit(2);
                 _exit(0);
         }
@@ -375,8 +375,8 @@ static void assert_pipe_refused(const struct planted *planted, const struct mapp
                 (void)alarm(10);
                 if (mapping && mapping_current(mapping, planted->shm))
                         _exit(1);
-                if (mapping_new(&none, planted->shm, false) != -EPERM ||
-                    mapping_new(&none, planted->shm, true) != -EPERM)
+                if (mapping_new(&none, planted->shm, 0) != -EPERM ||
+                    mapping_new(&none, planted->shm, MAPPING_WRITABLE) != -EPERM)
                         _exit(2);
                 _exit(0);
         }
@@ -420,7 +420,7 @@ static bool write_kills(const struct planted *planted, bool writable, uint64_t o
                 volatile char *byte;
 
                 (void)signal(SIGSEGV, SIG_DFL);
-                if (mapping_new(&mapping, planted->shm, writable) < 0)
+                if (mapping_new(&mapping, planted->shm, writable ? MAPPING_WRITABLE : 0) < 0)
                         _exit(1);
                 byte = segment_at(mapping->base, offset);
                 *byte = 1;
@@ -463,7 +463,7 @@ static void test_current(void **state)
         struct segment *old;
 
         publish(planted);
-        assert_int_equal(mapping_new(&mapping, planted->shm, false), 0);
+        assert_int_equal(mapping_new(&mapping, planted->shm, 0), 0);
         assert_true(mapping_current(mapping, planted->shm));
         assert_int_equal(unlink(planted->path), 0);
         assert_false(mapping_current(mapping, planted->shm));
@@ -483,7 +483,7 @@ static void test_current_of_pipe(void **state)
         struct mapping *mapping = NULL;
 
         publish(planted);
-        assert_int_equal(mapping_new(&mapping, planted->shm, false), 0);
+        assert_int_equal(mapping_new(&mapping, planted->shm, 0), 0);
         assert_int_equal(unlink(planted->path), 0);
         assert_pipe_refused(planted, mapping);
         mapping_free(mapping);
@@ -497,8 +497,8 @@ static void test_attended(void **state)
         char *message = NULL;
 
         publish(planted);
-        assert_int_equal(mapping_new(&reader, planted->shm, false), 0);
-        assert_int_equal(mapping_new(&writer, planted->shm, true), 0);
+        assert_int_equal(mapping_new(&reader, planted->shm, 0), 0);
+        assert_int_equal(mapping_new(&writer, planted->shm, MAPPING_WRITABLE), 0);
         assert_true(mapping_attended(reader));
         assert_true(mapping_attended(writer));
         planted->segment = segment_free(planted->segment);
@@ -522,7 +522,7 @@ static void test_seqnum_attach(void **state)
         assert_int_equal(seqnum_attach(&client, "no slash", 0), -EINVAL);
         assert_null(client);
         publish(planted);
-        assert_int_equal(seqnum_attach(&client, planted->shm, 2), -EINVAL);
+        assert_int_equal(seqnum_attach(&client, planted->shm, 4), -EINVAL); /* no flag */
         assert_null(client);
         assert_int_equal(setenv("SEQNUM_SHM", planted->shm, 1), 0);
         assert_int_equal(seqnum_attach(&client, NULL, SEQNUM_RDONLY), 0);

@@ -199,7 +199,7 @@ static void test_take_over(void **state)
 
         create(object);
         publish(object);
-        assert_int_equal(mapping_new(&client, object->shm, true), 0);
+        assert_int_equal(mapping_new(&client, object->shm, MAPPING_WRITABLE), 0);
         assert_int_equal(add(object, "orders", &slot), 0);
         entries = object->segment->entries_used;
         segment_stop(object->segment);
