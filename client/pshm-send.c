@@ -136,13 +136,17 @@ static int send_block(struct sender *sender)
         return r < 0 ? r : n == 0;
 }
 
-/* Until the receiver has emptied every block, or says that it is done. */
+/* Until the receiver says that it is done: before the last block is empty, well or not. */
 static int await_receiver(struct sender *sender)
 {
         int r = 0;
 
         for (uint64_t i = 0; i < sender->stream.geometry.n_blocks && r == 0; i++)
                 r = take_empty(sender);
+        if (r == 0)
+                r = stream_peer(&sender->stream);
+        if (r == 0)
+                return -EBADMSG; /* emptied by somebody else */
         return r < 0 ? r : 0;
 }
 

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -505,6 +506,30 @@ static void ends_that_fail(struct instance *instance)
         close(directory);
 }
 
+/* Some file systems say only when it is closed that there was no room; here it cannot be. */
+static void output_fails_at_its_end(struct instance *instance)
+{
+        const struct rlimit no_more = {.rlim_cur = 3, .rlim_max = 3};
+        int null = open_path("/dev/null", O_RDWR), in[2];
+
+        for (int i = 0; i < 2; i++) {
+                struct side send, recv;
+
+                assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+                send = side_start(instance, "send", i ? "-b 1" : "", in[0], null);
+                recv = side_start(instance, "recv", "", null, null);
+                close(in[0]);
+                stream_await_receiver(instance);
+                write_all(in[1], "not kept");
+                assert_int_equal(prlimit(recv.pid, RLIMIT_NOFILE, &no_more, NULL), 0);
+                close(in[1]);
+                side_must_end(&recv, 74, "writing standard output: Too many open files");
+                side_must_end(&send, 69, "the receiver gave up: its output failed");
+                assert_false(stream_exists(instance));
+        }
+        close(null);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -520,6 +545,7 @@ int main(void)
                 instance_test(a_checksum_is_wanted),
                 instance_test(cut_short),
                 instance_test(ends_that_fail),
+                instance_test(output_fails_at_its_end),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
