@@ -223,7 +223,7 @@ static bool at_its_end(const struct draw *draw)
         uint64_t next = cell_next(&draw->view->cell->next);
 
         /* Claims past the end that cannot be given back would add up. */
-        if (!(next & CELL_FROZEN) && next >= draw->view->map.limit &&
+        if (!(next & CELL_FROZEN) && add_saturating(next, draw->count) > draw->view->map.limit &&
             view_plausible(draw->view, next))
                 return true;
         return see_u32(&draw->view->window->state) == WINDOW_FROZEN &&
@@ -496,15 +496,27 @@ int seqnum_next(struct seqnum *seq, int64_t *ret)
         return seqnum_next_inline(seq, ret);
 }
 
+/* Are there so many in a row from `next` on, before the end, and in a round of a cycle? */
+static inline bool fits(const struct view *view, uint64_t next, uint64_t count)
+{
+        const struct sequence_map *map = &view->map;
+
+        return next < map->limit && count <= map->limit - next &&
+               (!map->period || count <= map->period);
+}
+
 /*
  * Claim a run at first sight. 1: granted. 0: to be settled, with what was claimed or
  * something void in *ret_index.
  */
 static inline int claim_run(const struct view *view, uint64_t count, uint64_t *ret_index)
 {
-        /* Void claims would add up: 2^31 of the longest runs carry `next` past its top bit. */
+        /*
+         * Void claims would add up: 2^31 of the longest runs carry `next` past its top bit.
+         * And others meet a claim made in vain, and may claim behind it.
+         */
         *ret_index = cell_next(&view->cell->next);
-        if (unlikely(*ret_index >= view->map.limit)) {
+        if (unlikely(!fits(view, *ret_index, count))) {
                 *ret_index |= CELL_FROZEN; /* nothing claimed: as good as void */
                 return 0;
         }

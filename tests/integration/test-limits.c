@@ -326,6 +326,47 @@ static void race_of_runs(struct instance *instance)
         assert_in_range(instance_info(instance, "runs", "index"), SIZE - RACERS * LONGEST, SIZE);
 }
 
+/* What cannot be had is refused and not claimed: nobody meets it, and nothing is skipped. */
+static void draw_in_vain(struct instance *instance, const char *name, uint32_t count, int error,
+                         int64_t next)
+{
+        struct seqnum_client *client = instance_attach(instance);
+        struct seqnum *seq = instance_open(client, name);
+        uint64_t draws = scaled(300000);
+        pid_t pid = instance_fork(instance);
+
+        if (pid == 0) {
+                struct seqnum_run run;
+
+                if (seqnum_attach(&client, instance->shm, 0) < 0 ||
+                    seqnum_open(&seq, client, name) < 0)
+                        _exit(1);
+                for (uint64_t i = 0; i < draws; i++)
+                        if (seqnum_next_run(seq, count, &run) != error)
+                                _exit(2);
+                _exit(0);
+        }
+        for (uint64_t i = 0; i < draws; i++)
+                assert_int_equal(must_peek(seq), next);
+        assert_int_equal(instance_join(instance, pid, 60), 0);
+        expect_next(seq, next);
+        seqnum_detach(client);
+}
+
+static void runs_in_vain(struct instance *instance)
+{
+        struct seqnum_client *client;
+
+        instance_configure(instance, "[sequence end]\nmax = 1000\n"
+                                     "[sequence round]\nmax = 10\ncycle = yes\n");
+        instance_start(instance);
+        client = instance_attach(instance);
+        expect_run(instance_open(client, "end"), 990, 1, 1);
+        seqnum_detach(client);
+        draw_in_vain(instance, "end", 11, -EOVERFLOW, 991);
+        draw_in_vain(instance, "round", 11, -ERANGE, 1);
+}
+
 /* --- cycles --------------------------------------------------------------------- */
 
 #define CYCLES                                                                                     \
@@ -415,6 +456,7 @@ int main(void)
                 instance_test(runs),
                 instance_test(race_of_singles),
                 instance_test(race_of_runs),
+                instance_test(runs_in_vain),
                 instance_test(cycle),
                 instance_test(runs_in_a_cycle),
         };
