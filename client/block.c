@@ -74,22 +74,28 @@ void block_free(struct seqnum_block *block)
         free(block);
 }
 
-/* Can numbers be drawn so at all? Says why not. */
-static int usable(const struct seqnum *seq, const struct view *view)
+/*
+ * Can numbers be drawn so at all? Says why not. Of another kind the handle's view may be
+ * and yet the sequence not, which was dropped since and made anew.
+ */
+static int usable(struct seqnum *seq, const struct view **view)
 {
-        int r = view_drawable(seq, view);
+        int r = view_drawable(seq, *view);
 
+        if (r >= 0 && (*view)->map.kind != SEQUENCE_COUNTER && view_retired(*view))
+                r = view_renew(seq, view);
         if (r < 0)
                 return r;
-        return view->map.kind == SEQUENCE_COUNTER ? 0 : -EOPNOTSUPP;
+        return (*view)->map.kind == SEQUENCE_COUNTER ? 0 : -EOPNOTSUPP;
 }
 
 int seqnum_block_open(struct seqnum_block **ret, struct seqnum *seq, uint32_t size)
 {
+        const struct view *view = handle_view(seq);
         struct seqnum_block *block;
         int r;
 
-        r = usable(seq, handle_view(seq));
+        r = usable(seq, &view);
         if (r < 0)
                 return r;
         block = calloc(1, sizeof(*block));
@@ -174,7 +180,7 @@ __attribute__((cold)) int seqnum_inline_refill(struct seqnum_block *block, int64
         int r;
 
         block->stock.end = block->stock.index; /* void, if there were any left */
-        r = usable(block->seq, view);
+        r = usable(block->seq, &view);
         if (r < 0)
                 return r;
         if (block->adaptive)

@@ -203,6 +203,7 @@ int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret);
  *   -EACCES      the client was attached with SEQNUM_RDONLY
  *   -ECHILD      the handle belongs to the parent of this process
  *   -ENOMEM      as usual
+ *   and, when the name had to be looked up again, seqnum_open()'s errors
  *
  * next: errors as seqnum_next(), and -EOPNOTSUPP when the name has come to be that
  * of a sequence of another kind.

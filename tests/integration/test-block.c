@@ -206,6 +206,7 @@ static void tell(struct instance *instance, const char *arguments)
 static void changes_end_it(struct instance *instance)
 {
         struct one one = start(instance, "", 10);
+        struct seqnum_block *other = NULL;
         int64_t value = -1;
 
         assert_int_equal(must_draw(&one), 1);
@@ -225,7 +226,16 @@ static void changes_end_it(struct instance *instance)
         assert_int_equal(draw(one.block, &value), -ENOENT);
         tell(instance, "create orders kind=gapless");
         assert_int_equal(draw(one.block, &value), -EOPNOTSUPP);
+        assert_int_equal(seqnum_block_open(&other, one.seq, 10), -EOPNOTSUPP);
         assert_int_equal(value, -1);
+        tell(instance, "drop orders");
+        assert_int_equal(draw(one.block, &value), -ENOENT);
+        assert_int_equal(seqnum_block_open(&other, one.seq, 10), -ENOENT);
+        tell(instance, "create orders"); /* what it cannot be is not for good */
+        assert_int_equal(seqnum_block_open(&other, one.seq, 10), 0);
+        assert_int_equal(must_draw(&one), 1);
+        assert_int_equal(draw(other, &value), 0);
+        assert_int_equal(value, 11);
         seqnum_detach(one.client);
 }
 
