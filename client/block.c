@@ -139,11 +139,22 @@ static void adapt(struct seqnum_block *block)
                 block->size /= 2;
 }
 
+/* While no daemon is there to raise the ceiling, what lies below it is all there is. */
+static uint32_t at_hand(const struct view *view, uint32_t count)
+{
+        uint64_t next = cell_next(&view->cell->next);
+        uint64_t ceiling = window_look(&view->window->ceiling);
+
+        if (next >= ceiling || count <= ceiling - next || mapping_attended(view->mapping))
+                return count;
+        return (uint32_t)(ceiling - next);
+}
+
 /* As many as there are, where there are fewer than a block: at its end, or in a round. */
 static int claim(struct seqnum_block *block, const struct view **view, uint64_t *ret_index,
                  uint32_t *ret_count)
 {
-        uint32_t count = block->size;
+        uint32_t count = at_hand(*view, block->size);
         int r;
 
         for (;;) {

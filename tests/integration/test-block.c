@@ -269,6 +269,26 @@ static void stops_do_not(struct instance *instance)
         seqnum_detach(one.client);
 }
 
+/* All that was reserved can be drawn while the daemon is away, also where it is no block. */
+static void away(struct instance *instance)
+{
+        struct one one = start(instance, "reserve = 1000\n", 300);
+        int64_t value = must_draw(&one), last = 0;
+
+        nap(100000); /* what asked for more has it */
+        instance_kill(instance);
+        assert_int_equal(seqnum_set_timeout(one.client, 100000), 0);
+        do
+                assert_int_equal(value, ++last);
+        while (draw(one.block, &value) == 0);
+        assert_in_range(last, 1000, 3000);
+        assert_int_equal(seqnum_next(one.seq, &value), -ETIMEDOUT); /* nobody has more */
+        instance_start(instance);
+        assert_int_equal(seqnum_set_timeout(one.client, SEQNUM_TIMEOUT_DEFAULT), 0);
+        assert_int_equal(must_draw(&one), last + 1);
+        seqnum_detach(one.client);
+}
+
 static void ends_and_rounds(struct instance *instance)
 {
         struct one one = start(instance,
@@ -454,9 +474,9 @@ int main(void)
                 instance_test(rest_is_given_back), instance_test(rest_given_back_is_no_damage),
                 instance_test(rest_is_skipped),    instance_test(sizes_adapt),
                 instance_test(child_has_none),     instance_test(changes_end_it),
-                instance_test(stops_do_not),       instance_test(ends_and_rounds),
-                instance_test(refusals),           instance_test(inlined_everywhere),
-                instance_test(no_number_twice),
+                instance_test(stops_do_not),       instance_test(away),
+                instance_test(ends_and_rounds),    instance_test(refusals),
+                instance_test(inlined_everywhere), instance_test(no_number_twice),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
