@@ -313,7 +313,10 @@ static int end(struct serve_hold *hold, int result)
         return result;
 }
 
-/* What was advanced goes with the sequence, wherever that went. */
+/*
+ * What was advanced goes with the sequence, wherever that went. In another slot somebody
+ * else may have committed the same number since: it was ours if that slot begins above.
+ */
 static int confirm(struct service *service, struct serve_hold *hold)
 {
         struct sequence *sequence = registry_find(&service->registry, hold->name);
@@ -321,7 +324,12 @@ static int confirm(struct service *service, struct serve_hold *hold)
 
         if (!sequence || sequence->id != hold->id)
                 return end(hold, -ESTALE);
-        if (sequence->generation != hold->generation || sequence->ceiling >= done)
+        if (sequence->generation != hold->generation)
+                return end(hold, 0);
+        if (placed(service, sequence) &&
+            (!in_segment(service, hold) || sequence->slot != hold->slot))
+                return end(hold, sequence->floor >= done ? 0 : -ESTALE);
+        if (sequence->ceiling >= done)
                 return end(hold, 0);
         if (position(service, sequence, &next) && next < done)
                 return end(hold, -ESTALE); /* the segment was lost, and the number with it */
