@@ -30,6 +30,7 @@
 
 #include "atomic.h"
 #include "clock.h"
+#include "control.h"
 #include "directory.h"
 #include "log.h"
 #include "lost.h"
@@ -79,16 +80,29 @@ static uint32_t close_damaged(struct service *service)
 /* --- mending ----------------------------------------------------------------- */
 
 /*
- * A fresh slot for each sequence that has none, in front of the entry of the old one.
- * False: there is no room for it here.
+ * What was committed without a gap, and is on its way into the store, is to lie below
+ * where the fresh slot begins: else the number would be committed there once more.
  */
-static bool place_detached(struct service *service)
+static bool to_be_settled(const struct sequence *sequence)
 {
-        registry_each (&service->registry, sequence)
-                if (!registry_at(&service->registry, sequence->slot) &&
-                    service_place(service, service->segment, sequence, sequence_durable(sequence)) <
-                            0)
+        return sequence->params.kind == SEQUENCE_GAPLESS && sequence->reserving;
+}
+
+/*
+ * A fresh slot for each sequence that has none, in front of the entry of the old one;
+ * for some not yet: *waits. False: there is no room for it here.
+ */
+static bool place_detached(struct service *service, bool *waits)
+{
+        registry_each (&service->registry, sequence) {
+                if (registry_at(&service->registry, sequence->slot))
+                        continue;
+                if (to_be_settled(sequence))
+                        *waits = true;
+                else if (service_place(service, service->segment, sequence,
+                                       sequence_durable(sequence)) < 0)
                         return false;
+        }
         return true;
 }
 
@@ -113,6 +127,7 @@ static void inspect(struct service *service)
         uint32_t damaged = close_damaged(service);
         bool whole = !shrunk && !segment_shrunk(segment) && segment_whole(segment) &&
                      directory_whole(service);
+        bool waits = false;
         const char *what = shrunk  ? "it was truncated"
                            : whole ? "windows or cells were overwritten"
                                    : "header or directory were overwritten";
@@ -125,8 +140,9 @@ static void inspect(struct service *service)
                           " sequences go on above what was reserved for them",
                           service->config->shm, what, damaged, service->registry.n_sequences);
         service->damaged = true;
-        if ((whole && place_detached(service)) || replace(service, what) >= 0)
-                service->damaged = false;
+        if ((whole && place_detached(service, &waits)) || replace(service, what) >= 0)
+                service->damaged = waits;
+        control_retry(service->control); /* who committed in a former slot learns of it now */
 }
 
 /* --- when to look --------------------------------------------------------------- */
@@ -167,7 +183,7 @@ void service_inspect(struct service *service)
         service->inspect_after = now + took + INSPECT_SHARE * took;
         if (service->inspect_after < now + INSPECT_USEC)
                 service->inspect_after = now + INSPECT_USEC;
-        if (service->damaged) /* there was no room for a fresh one */
+        if (service->damaged) /* there was no room, or it is to wait */
                 look_later(service, USEC_PER_SEC);
 }
 

@@ -4,7 +4,8 @@
  * In steady state nobody waits for a reservation, however fast numbers are drawn
  * and however slow the disk; from cold to there takes few waits; and sequences
  * drawn from slowly share their commits. What is asserted are counts: of draws
- * that waited, and of commits.
+ * that waited, and of commits. And a number on its way into the store when its slot is
+ * lost is not committed by two.
  *
  * The disk is slowed down by tests/preload/slow-disk.c, which only the
  * daemon has.
@@ -15,10 +16,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "harness.h"
+#include "layout.h"
 
 #define DRAWERS      2
 #define PERIOD_USEC  UINT64_C(500000)
@@ -234,12 +237,123 @@ static void slow_ones_share_commits(struct instance *instance)
         seqnum_detach(client);
 }
 
+/* --- a commit whose slot is lost --------------------------------------------------- */
+
+/* Zeros in place of all cells, as whoever may draw can have it. */
+static void punch_cells(const struct instance *instance)
+{
+        int fd = open(instance_object(instance), O_RDWR | O_CLOEXEC);
+        const struct segment_header *header =
+                mmap(NULL, SEGMENT_PAGE, PROT_READ, MAP_SHARED, fd, 0);
+
+        assert_ptr_not_equal(header, MAP_FAILED);
+        assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                   (off_t)header->cells, (off_t)(header->size - header->cells)),
+                         0);
+        assert_true(instance_will_say(instance, "somebody has damaged segment"));
+        (void)munmap((void *)(uintptr_t)header, SEGMENT_PAGE);
+        close(fd);
+}
+
+/* In a child: begin and commit; the number is its exit status, 0 if it was not committed. */
+static pid_t commit_apart(struct instance *instance)
+{
+        pid_t pid = instance_fork(instance);
+        struct seqnum_client *client;
+        struct seqnum *seq;
+        int64_t number;
+
+        if (pid != 0)
+                return pid;
+        if (seqnum_attach(&client, instance->shm, 0) < 0 ||
+            seqnum_set_timeout(client, patience_usec(20000000)) < 0 ||
+            seqnum_open(&seq, client, "invoices") < 0 || seqnum_begin(seq, &number) < 0)
+                _exit(99);
+        _exit(seqnum_commit(seq) < 0 ? 0 : (int)number);
+}
+
+static void await_next(const struct instance *instance, int64_t number)
+{
+        uint64_t deadline = now_usec() + patience_usec(20000000);
+
+        while (instance_peek(instance, "invoices") != number) {
+                assert_true(now_usec() < deadline);
+                nap(1000);
+        }
+}
+
+static const char *answer(int fd)
+{
+        static char text[256];
+        ssize_t n = recv(fd, text, sizeof(text) - 1, 0);
+
+        text[n > 0 ? n : 0] = '\0';
+        return text;
+}
+
+static void request(int fd, const char *text)
+{
+        assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+/* The daemon uses a number up for a connection; `behind`: while the store is at another. */
+static void lose_slot(struct instance *instance, bool behind)
+{
+        int64_t number = behind ? 2 : 1;
+        pid_t before = 0, after;
+        int fd, status;
+        bool committed;
+
+        instance_configure(instance, "[sequence invoices]\nkind = gapless\n");
+        start_with_disk(instance);
+        fd = instance_connect(instance);
+        assert_true(fd >= 0);
+        slow_down(instance, "stuck");
+        if (behind) {
+                before = commit_apart(instance);
+                await_next(instance, 2);
+                nap(100000); /* the store is at it */
+        }
+        request(fd, "SEQ.BEGIN invoices\r\n");
+        assert_int_equal(answer(fd)[1] - '0', number);
+        request(fd, "SEQ.COMMIT invoices\r\n");
+        await_next(instance, number + 1);
+        if (behind) /* it is not told what became of it before the next one has committed */
+                assert_int_equal(strncmp(answer(fd), "-TRYAGAIN", 9), 0);
+        punch_cells(instance);
+        after = commit_apart(instance);
+        nap(300000);
+        slow_down(instance, "0    ");
+        status = instance_join(instance, after, 30);
+        if (behind)
+                request(fd, "SEQ.COMMIT invoices\r\n");
+        committed = answer(fd)[0] == '+';
+        print_message("%d was %s; the next is %d\n", (int)number, committed ? "committed" : "lost",
+                      status);
+        assert_int_equal(status, committed ? number + 1 : number);
+        if (behind) /* it cannot be told any more, or it was */
+                assert_in_range(instance_join(instance, before, 30), 0, 1);
+        close(fd);
+}
+
+static void a_slot_lost_under_a_commit(struct instance *instance)
+{
+        lose_slot(instance, false);
+}
+
+static void a_slot_lost_behind_a_commit(struct instance *instance)
+{
+        lose_slot(instance, true);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 instance_test(nobody_waits_at_full_speed),
                 instance_test(nor_on_a_slow_disk),
                 instance_test(slow_ones_share_commits),
+                instance_test(a_slot_lost_under_a_commit),
+                instance_test(a_slot_lost_behind_a_commit),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
