@@ -41,16 +41,19 @@ void segment_heartbeat(struct segment *segment)
 
 /*
  * Back [offset, offset + length) with pages, now. A tmpfs that is full then
- * answers with an error here instead of SIGBUS at the first write.
+ * answers with an error here instead of SIGBUS at the first write. An object that
+ * somebody truncated does not get its size again by it: see segment_mend().
  */
 static int reserve_pages(const struct segment *segment, uint64_t offset, uint64_t length)
 {
         int r;
 
         do
-                r = posix_fallocate(segment->map.fd, (off_t)offset, (off_t)length);
-        while (r == EINTR);
-        return r == ENOSPC ? -ENOMEM : -r;
+                r = fallocate(segment->map.fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
+        while (r < 0 && errno == EINTR);
+        if (r < 0)
+                return errno == ENOSPC ? -ENOMEM : -errno;
+        return 0;
 }
 
 /* Make sure that the first `bytes` of a growing part are backed by pages. */

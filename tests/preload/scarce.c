@@ -191,11 +191,10 @@ int epoll_create1(int flags)
 
 /* --- room, threads ---------------------------------------------------------- */
 
-int posix_fallocate(int fd, off_t offset, off_t length)
+int fallocate(int fd, int mode, off_t offset, off_t length)
 {
-        if (refused(SCARCE_SPACE))
-                return ENOSPC;
-        return syscall(SYS_fallocate, fd, 0, offset, length) < 0 ? errno : 0;
+        return refuse(SCARCE_SPACE, ENOSPC) ? -1
+                                            : (int)syscall(SYS_fallocate, fd, mode, offset, length);
 }
 
 int ftruncate(int fd, off_t length)

@@ -13,7 +13,7 @@
 enum scarce {
         SCARCE_MEMORY,  /* malloc(3) and its like, mmap(2): ENOMEM */
         SCARCE_FILES,   /* whatever makes a descriptor: EMFILE */
-        SCARCE_SPACE,   /* posix_fallocate(3), ftruncate(2): ENOSPC */
+        SCARCE_SPACE,   /* fallocate(2), ftruncate(2): ENOSPC */
         SCARCE_THREADS, /* pthread_create(3): EAGAIN */
         SCARCE_N,
 };

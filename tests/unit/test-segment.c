@@ -13,6 +13,7 @@
 #include <sys/un.h>
 
 #include "directory.h"
+#include "lost.h"
 
 #define STRANGER 12345
 
@@ -496,6 +497,34 @@ static void test_memory(void **state)
                     g.entries + (g.cells - g.writable) + 3000 * (2 * SEGMENT_LINE + 24));
 }
 
+/*
+ * Cells that somebody cut off come back as zeros, and would be drawn from anew: not
+ * by making room for another slot.
+ */
+static void test_memory_of_truncated(void **state)
+{
+        struct object *object = *state;
+        struct stat status;
+        uint64_t cells;
+        uint32_t slot;
+        char name[32];
+
+        assert_true(lost_watch() >= 0);
+        object->setup.max_sequences = 1000;
+        create(object);
+        cells = object->segment->map.geometry.cells;
+        for (unsigned i = 0; i < object->segment->allocated[2] / sizeof(struct cell) || i == 0;
+             i++) {
+                (void)snprintf(name, sizeof(name), "s/%u", i);
+                assert_int_equal(add(object, name, &slot), 0);
+        }
+        assert_int_equal(ftruncate(object->segment->map.fd, (off_t)cells), 0);
+        (void)add(object, "more", &slot);
+        assert_int_equal(fstat(object->segment->map.fd, &status), 0);
+        assert_int_equal(status.st_size, cells);
+        assert_true(segment_shrunk(object->segment));
+}
+
 static void test_retire(void **state)
 {
         struct object *object = *state;
@@ -527,15 +556,25 @@ static void test_heartbeat(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                segment_test(test_create),         segment_test(test_create_fails),
-                segment_test(test_permit),         segment_test(test_take_over),
-                segment_test(test_none),           segment_test(test_in_use),
-                segment_test(test_in_use_here),    segment_test(test_half_made),
-                segment_test(test_other_instance), segment_test(test_stale),
-                segment_test(test_not_a_segment),  segment_test(test_planted),
-                segment_test(test_other_user),     segment_test(test_add),
-                segment_test(test_out_of_slots),   segment_test(test_memory),
-                segment_test(test_retire),         segment_test(test_heartbeat),
+                segment_test(test_create),
+                segment_test(test_create_fails),
+                segment_test(test_permit),
+                segment_test(test_take_over),
+                segment_test(test_none),
+                segment_test(test_in_use),
+                segment_test(test_in_use_here),
+                segment_test(test_half_made),
+                segment_test(test_other_instance),
+                segment_test(test_stale),
+                segment_test(test_not_a_segment),
+                segment_test(test_planted),
+                segment_test(test_other_user),
+                segment_test(test_add),
+                segment_test(test_out_of_slots),
+                segment_test(test_memory),
+                segment_test(test_memory_of_truncated),
+                segment_test(test_retire),
+                segment_test(test_heartbeat),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
