@@ -5,6 +5,7 @@
 #include "pshm-stream.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -22,6 +23,9 @@
 /* Of whoever replaces or removes a name; they hold the byte for microseconds. */
 #define NAME_ATTEMPTS 2000
 #define NAME_USEC     1000
+
+/* The same where it is not worth so long a wait; milliseconds. */
+#define REMOVE_ATTEMPTS 500
 
 /* --- layout ------------------------------------------------------------------ */
 
@@ -143,7 +147,8 @@ void stream_close(struct stream *stream)
 
 /* --- the name ------------------------------------------------------------------ */
 
-int stream_remove(const struct stream *stream)
+/* -EAGAIN: somebody else is about it. */
+static int try_remove(const struct stream *stream)
 {
         struct stat status;
         int r = lock_take(stream->fd, STREAM_LOCK_NAME);
@@ -157,6 +162,18 @@ int stream_remove(const struct stream *stream)
         return r;
 }
 
+/* Who else is about it may die before it is done, and we be the last to know of it. */
+int stream_remove(const struct stream *stream)
+{
+        int r = try_remove(stream);
+
+        for (int i = 0; i < REMOVE_ATTEMPTS && r == -EAGAIN; i++) {
+                (void)poll(NULL, 0, 1);
+                r = try_remove(stream);
+        }
+        return r;
+}
+
 /* Make way for a new stream. 0: try to take the name; -EBUSY, -EEXIST, another errno. */
 static int remove_dead(const char *name)
 {
@@ -166,7 +183,7 @@ static int remove_dead(const char *name)
         if (r == 0 && lock_query(dead.fd, STREAM_LOCK_SENDER) != 0)
                 r = -EBUSY;
         if (r == 0)
-                r = stream_remove(&dead);
+                r = try_remove(&dead);
         stream_close(&dead);
         switch (r) {
         case -EBADMSG:

@@ -370,13 +370,47 @@ static void stopped_is_not_dead(struct instance *instance)
         close(null);
 }
 
+/* Where the name's lock is: client/pshm-stream.h. */
+#define LOCK_NAME ((INT64_C(1) << 62) + 2)
+
+/* Who is about to remove the name has its lock, and dies: the other, just leaving, does it. */
+static void killed_while_removing(struct instance *instance)
+{
+        int null = open_path("/dev/null", O_RDWR), in[2];
+        char path[128];
+
+        (void)snprintf(path, sizeof(path), "/dev/shm%s", instance->shm);
+        for (int i = 0; i < 2; i++) {
+                struct flock lock = {.l_type = F_WRLCK, .l_start = LOCK_NAME, .l_len = 1};
+                struct side send, recv;
+                int remover;
+
+                assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+                send = side_start(instance, "send", "", in[0], null);
+                recv = side_start(instance, "recv", "", null, null);
+                stream_await_receiver(instance);
+                remover = open_path(path, O_RDWR | O_CLOEXEC);
+                assert_int_equal(fcntl(remover, F_OFD_SETLK, &lock), 0);
+                side_kill(i ? &send : &recv);
+                nap(30000); /* it is noticed within 10 ms */
+                assert_true(stream_exists(instance));
+                close(remover);
+                assert_int_equal(side_end(i ? &recv : &send), 69);
+                assert_false(stream_exists(instance));
+                close(in[0]);
+                close(in[1]);
+        }
+        close(null);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                instance_test(sender_killed),        instance_test(receiver_killed),
-                instance_test(no_silent_truncation), instance_test(both_killed),
-                instance_test(sender_killed_alone),  instance_test(one_replaces_it),
-                instance_test(signals_clean_up),     instance_test(stopped_is_not_dead),
+                instance_test(sender_killed),         instance_test(receiver_killed),
+                instance_test(no_silent_truncation),  instance_test(both_killed),
+                instance_test(sender_killed_alone),   instance_test(one_replaces_it),
+                instance_test(signals_clean_up),      instance_test(stopped_is_not_dead),
+                instance_test(killed_while_removing),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
