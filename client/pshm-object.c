@@ -101,7 +101,7 @@ static int link_in_place(int fd, const char *name)
         for (int i = 0; i < REPLACE_ATTEMPTS && r == -EEXIST; i++) {
                 r = pshm_object_link(fd, name);
                 if (r == -EEXIST && unlink(path) < 0 && errno != ENOENT)
-                        return -errno;
+                        return errno == EISDIR ? -EMEDIUMTYPE : -errno;
         }
         return r;
 }

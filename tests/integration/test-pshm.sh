@@ -209,6 +209,11 @@ assert lib.sem_open(b'/$mine', os.O_CREAT, 0o600, 1)
         refuse "nor received from" 65 "no shared memory object" "$pshm" recv "$mine-fifo"
         refuse "nor replaced by a stream" 1 "it is no stream" "$pshm" send "$mine-fifo" < /dev/null
         rm "/dev/shm/$mine-fifo"
+        mkdir "/dev/shm/$mine-directory"
+        refuse "a directory is not replaced" 65 "no shared memory object" \
+                "$pshm" create -f "$mine-directory" 1
+        refuse "nor removed" 65 "no shared memory object" "$pshm" rm "$mine-directory"
+        rmdir "/dev/shm/$mine-directory"
         weird=$mine-$'\x1b\xff\n'
         to_remove+=("/dev/shm/$weird")
         "$pshm" create "$weird" 1
