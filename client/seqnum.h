@@ -161,7 +161,7 @@ struct seqnum *seqnum_close(struct seqnum *seq);
  *   -ETIMEDOUT   nothing reserved and the daemon did not answer in time; at
  *                most this one number is skipped
  *   -EOVERFLOW   the sequence has come to its end, for good unless its limits
- *                are altered
+ *                are altered, or a block (below) gives back what it has of it
  *   -ENOENT      the sequence was dropped
  *   -EACCES      the client was attached with SEQNUM_RDONLY
  *   -ECHILD      the handle belongs to the parent of this process
@@ -176,6 +176,7 @@ int seqnum_next(struct seqnum *seq, int64_t *ret);
  *   -EINVAL     count is 0
  *   -ERANGE     a cycling sequence does not have so many numbers in a round
  *   -EOVERFLOW  fewer than `count` numbers are left; a smaller run may fit
+ *   -ETIMEDOUT  at most these `count` numbers are skipped
  * A run never straddles the wrap of a cycling sequence: one that would is drawn
  * anew, and less than three times `count` numbers about the wrap are skipped.
  * Ids of kind time in a run are of one millisecond: -ERANGE if it has fewer.
@@ -205,8 +206,9 @@ int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret);
  *   -ENOMEM      as usual
  *   and, when the name had to be looked up again, seqnum_open()'s errors
  *
- * next: errors as seqnum_next(), and -EOPNOTSUPP when the name has come to be that
- * of a sequence of another kind.
+ * next: errors as seqnum_next(), where -ETIMEDOUT may skip as many as are claimed at
+ * a time, and -EOPNOTSUPP when the name has come to be that of a sequence of another
+ * kind.
  *
  * close: NULL is fine. Always returns NULL.
  *
