@@ -34,6 +34,7 @@ struct sequence {
         bool frozen;
         bool doubted;                   /* closed, and its cell told what cannot be: to be said */
         bool wanted : 1, reserving : 1; /* see below; here they cost no memory */
+        bool spoilt : 1; /* closed so once: who waits there may have what comes next */
         uint32_t slot;
         uint64_t floor, ceiling, low;
         uint64_t frozen_at; /* index at which claims ended, valid while frozen */

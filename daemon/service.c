@@ -79,7 +79,7 @@ int service_place(struct service *service, struct segment *segment, struct seque
                 return r;
         sequence->floor = sequence->ceiling = position;
         sequence->low = UINT64_MAX;
-        sequence->frozen = false;
+        sequence->frozen = sequence->spoilt = false;
         sequence->looked = sequence->sure = position;
         sequence->sure_given = 0;
         sequence->looked_room = 0;

@@ -92,8 +92,8 @@ bool window_intact(const struct segment *segment, const struct sequence *sequenc
 {
         const struct window *window = &segment->windows[sequence->slot];
 
-        return window->id == sequence->id && window->generation == sequence->generation &&
-               window->origin == sequence->origin &&
+        return !sequence->spoilt && window->id == sequence->id &&
+               window->generation == sequence->generation && window->origin == sequence->origin &&
                window->increment == sequence->params.increment &&
                window_look(&window->ceiling) == sequence->ceiling &&
                window_look(&window->floor) == sequence->floor &&
@@ -240,7 +240,7 @@ uint64_t window_freeze(struct segment *segment, struct sequence *sequence)
         /* Frozen by somebody else, or scribbled upon: claims are anybody's guess. */
         if ((index & CELL_FROZEN) || !window_believes(segment, sequence, index)) {
                 index = sequence_durable(sequence);
-                sequence->doubted = true;
+                sequence->doubted = sequence->spoilt = true;
         }
         index = believable(sequence, index < sequence->lo ? sequence->lo : index);
         close_at(window, sequence, index);

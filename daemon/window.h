@@ -103,5 +103,8 @@ bool window_believes(const struct segment *segment, const struct sequence *seque
 /* Look at the next index, and learn from it what it cannot fall below: see `sure`. */
 void window_learn(const struct segment *segment, struct sequence *sequence);
 
-/* Does the window say what we wrote into it, and is its cell not overwritten? */
+/*
+ * Does the window say what we wrote into it, is its cell not overwritten, and was it
+ * never closed without knowing where claims ended?
+ */
 bool window_intact(const struct segment *segment, const struct sequence *sequence);

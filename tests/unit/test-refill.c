@@ -913,6 +913,35 @@ static void test_slow_commits(void **state)
 
 #define refill_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
+/*
+ * Closed without knowing where claims ended: somebody may wait with the very index at
+ * which the window would go on. It is not opened again.
+ */
+static void test_spoilt(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *sequence = sequence_new(fixture, "orders", 10);
+        struct seqnum *seq = unit_open(fixture->unit, "orders");
+        struct window *window = unit_window(fixture->unit, sequence);
+        struct cell *cell = unit_cell(fixture->unit, sequence);
+        uint64_t waiting;
+
+        ask(seq);
+        answer(fixture);
+        window_learn(fixture->unit->segment, sequence);
+        for (int64_t i = 0; i < 10; i++)
+                unit_expect(seq, i);
+        window_learn(fixture->unit->segment, sequence);
+        waiting = cell_claim(&cell->next, 1);
+        assert_true(waiting == sequence->ceiling);
+        cell_thaw(&cell->next, 3); /* scribbled upon */
+        assert_true(window_freeze(fixture->unit->segment, sequence) == waiting);
+        refill_want(&fixture->refill, sequence);
+        answer(fixture);
+        assert_true(window_look(&window->ceiling) <= waiting); /* or two would have it */
+        assert_int_equal(fixture->distrusted, 1);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -922,6 +951,7 @@ int main(void)
                 refill_test(test_size_grows),
                 refill_test(test_large_run),
                 refill_test(test_limit),
+                refill_test(test_spoilt),
                 refill_test(test_thaw_at_end),
                 refill_test(test_thaw),
                 refill_test(test_pause),
