@@ -179,7 +179,8 @@ static int retire_orphan(const struct mapping *map, const char *name, size_t len
         char copy[SEQUENCE_NAME_MAX + 1];
 
         (void)map;
-        if (registry_at(&service->registry, slot))
+        /* The length was checked, but is in memory that somebody may write to meanwhile. */
+        if (length > SEQUENCE_NAME_MAX || registry_at(&service->registry, slot))
                 return 0;
         memcpy(copy, name, length);
         copy[length] = '\0';
