@@ -57,34 +57,43 @@ struct target {
         struct cell *cells;
 };
 
+static void forget(struct target *t)
+{
+        if (t->header && t->header != MAP_FAILED)
+                (void)munmap(t->header, t->size);
+        if (t->fd >= 0)
+                (void)close(t->fd);
+        t->header = NULL;
+}
+
+/* Is it there, and not what the last blow has made of it? */
+static bool aim(struct target *t, const struct instance *instance)
+{
+        struct stat status;
+
+        *t = (struct target){.fd = open(instance_object(instance), O_RDWR | O_CLOEXEC)};
+        if (t->fd < 0 || fstat(t->fd, &status) < 0 || status.st_size < SEGMENT_PAGE)
+                return false;
+        t->size = (uint64_t)status.st_size;
+        t->header = mmap(NULL, t->size, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd, 0);
+        return t->header != MAP_FAILED && t->header->size == t->size &&
+               t->header->writable < t->size && t->header->wants < t->size &&
+               t->header->cells < t->size;
+}
+
 /* In a child: there is no assertion. */
 static struct target take_aim(const struct instance *instance)
 {
-        struct target t = {.fd = -1};
-        struct stat status;
+        struct target t;
 
-        while (t.fd < 0) { /* until there is one, and whole */
-                t.fd = open(instance_object(instance), O_RDWR | O_CLOEXEC);
-                if (t.fd >= 0 && (fstat(t.fd, &status) < 0 || status.st_size == 0)) {
-                        (void)close(t.fd);
-                        t.fd = -1;
-                        nap(100);
-                }
+        while (!aim(&t, instance)) {
+                forget(&t);
+                nap(100);
         }
-        t.size = (uint64_t)status.st_size;
-        t.header = mmap(NULL, t.size, PROT_READ | PROT_WRITE, MAP_SHARED, t.fd, 0);
-        if (t.header == MAP_FAILED)
-                _exit(11);
         t.shared = segment_at(t.header, t.header->writable);
         t.wants = segment_at(t.header, t.header->wants);
         t.cells = segment_at(t.header, t.header->cells);
         return t;
-}
-
-static void forget(struct target *t)
-{
-        (void)munmap(t->header, t->size);
-        (void)close(t->fd);
 }
 
 /* --- what the well-behaved do ------------------------------------------------------ */
