@@ -243,11 +243,10 @@ static void deaths_leave_no_gap(struct instance *instance)
                 unheard = check_ledger(shift.ledger, next);
         }
         assert_true(atomic_load(&shift.ledger->n_committed) > 0);
-        print_message("  1..%" PRId64 " committed (of %" PRIu64 " we did not hear), %" PRIu64
-                      " rolled back, %" PRIu64 " processes killed, daemon killed %" PRIu64
-                      " times, %d reboots\n",
-                      next - 1, unheard, atomic_load(&shift.ledger->n_rolled_back), shift.killed,
-                      restarts, ROUNDS);
+        figures("committed=%" PRId64 " unheard=%" PRIu64 " rolled_back=%" PRIu64
+                " processes_killed=%" PRIu64 " daemons_killed=%" PRIu64 " reboots=%d gaps=0",
+                next - 1, unheard, atomic_load(&shift.ledger->n_rolled_back), shift.killed,
+                restarts, ROUNDS);
 }
 
 /* --- the turn of one who died ------------------------------------------------------ */

@@ -82,10 +82,9 @@ static void many_reboots(struct instance *instance, uint64_t window)
         }
         crew_await_progress(crew);
         crew_stop(crew);
-        print_message("  %" PRIu64 " reboots, %" PRIu64 " numbers, %" PRIu64 " skipped, %" PRIu64
-                      " were being drawn by the killed\n",
-                      reboots, crew_drawn(crew), crew_skipped(instance, crew, 0),
-                      crew_lost(crew, 0));
+        figures("reboots=%" PRIu64 " numbers=%" PRIu64 " skipped=%" PRIu64
+                " drawn_by_the_killed=%" PRIu64 " duplicates=0",
+                reboots, crew_drawn(crew), crew_skipped(instance, crew, 0), crew_lost(crew, 0));
 }
 
 static void fixed_reserve(struct instance *instance)
@@ -128,8 +127,8 @@ static void drawers_survive(struct instance *instance)
                 crew_await_progress(crew);
         }
         crew_stop(crew);
-        print_message("  %" PRIu64 " segments lost, %" PRIu64 " numbers, %" PRIu64 " skipped\n",
-                      losses, crew_drawn(crew), crew_skipped(instance, crew, 0));
+        figures("segments_lost=%" PRIu64 " numbers=%" PRIu64 " skipped=%" PRIu64 " duplicates=0",
+                losses, crew_drawn(crew), crew_skipped(instance, crew, 0));
         /* A window begins behind what waits for it, and that was lost with the old object. */
         assert_in_range(crew_skipped(instance, crew, 0), 0, losses * (WINDOW + DRAWERS * RUN_MAX));
 }

@@ -227,10 +227,9 @@ static void steps(struct instance *instance)
                 }
         }
         stop_drawers(instance, all, pids);
-        print_message("  %zu ids by %d processes, clock stepped %" PRIu64
-                      " times, daemon killed %" PRIu64 " times, its segment removed %" PRIu64
-                      " times\n",
-                      check_drawers(all), DRAWERS, n_steps + kills, kills, reboots);
+        figures("ids=%zu clock_stepped=%" PRIu64 " daemons_killed=%" PRIu64
+                " segments_removed=%" PRIu64 " duplicates=0",
+                check_drawers(all), n_steps + kills, kills, reboots);
 }
 
 /* --- a machine that comes up with a wrong clock ------------------------------------------ */
