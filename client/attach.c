@@ -214,3 +214,14 @@ bool mapping_attended(const struct mapping *mapping)
 {
         return lock_query(mapping->fd, SEGMENT_LOCK_DAEMON) == 1;
 }
+
+bool segment_attended(const char *shm)
+{
+        struct stat status;
+        int fd = object_open(shm, false, &status);
+        bool attended = fd >= 0 && lock_query(fd, SEGMENT_LOCK_DAEMON) == 1;
+
+        if (fd >= 0)
+                close(fd);
+        return attended;
+}

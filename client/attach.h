@@ -64,6 +64,9 @@ bool mapping_lost(const struct mapping *mapping);
 /* Does a daemon live that looks after this object? The kernel knows. */
 bool mapping_attended(const struct mapping *mapping);
 
+/* The same of whatever object is under the name `shm`. */
+bool segment_attended(const char *shm);
+
 /* Is `shm` a portable name of a shared memory object: "/" and no other slash? */
 bool segment_name_valid(const char *shm);
 

@@ -234,8 +234,8 @@ static int look_up(struct seqnum *seq, const struct view *stale)
 
 /*
  * What is not found in a segment that was lost meanwhile may yet be found in the one
- * that is to take its place. And that one may have been truncated as well; then the
- * daemon is about to mend it, and who has asked for it is to live to see that.
+ * that is to take its place. And what a handle meets there that cannot be believed, it
+ * will not for long, if a daemon lives to mend it.
  */
 static int renew_locked(struct seqnum *seq, const struct view *stale)
 {
@@ -244,7 +244,9 @@ static int renew_locked(struct seqnum *seq, const struct view *stale)
 
         if (r == -ENOENT && mapping_lost(client->mappings))
                 return -EAGAIN;
-        return r == -EBADMSG && client->guarded ? -EAGAIN : r;
+        if (r == -EBADMSG && stale && (client->guarded || segment_attended(client->shm)))
+                return -EAGAIN;
+        return r;
 }
 
 const struct view *handle_view_of(struct seqnum *seq, const uint64_t *next)

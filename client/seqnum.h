@@ -166,7 +166,7 @@ struct seqnum *seqnum_close(struct seqnum *seq);
  *   -EACCES      the client was attached with SEQNUM_RDONLY
  *   -ECHILD      the handle belongs to the parent of this process
  *   and, when the name had to be looked up again, seqnum_open()'s errors but
- *   for -ENXIO and -EAGAIN, which are waited out
+ *   for -ENXIO and -EAGAIN, and -EBADMSG while a daemon lives, which are waited out
  */
 int seqnum_next(struct seqnum *seq, int64_t *ret);
 

@@ -187,6 +187,11 @@ void service_inspect(struct service *service)
                 look_later(service, USEC_PER_SEC);
 }
 
+void service_inspect_later(struct service *service)
+{
+        look_later(service, 0);
+}
+
 static int on_lost(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
         struct service *service = userdata;

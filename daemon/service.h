@@ -140,6 +140,9 @@ void service_try_again(struct service *service);
 /* Compare the segment with our own copy, now or soon, and mend or replace it. */
 void service_inspect(struct service *service);
 
+/* The same, once the loop is free. */
+void service_inspect_later(struct service *service);
+
 /* Survive pages that are taken away, and be told of them. 0 or a negative errno. */
 int service_watch_losses(struct service *service);
 

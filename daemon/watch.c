@@ -88,8 +88,11 @@ int service_watch_segment(struct service *service)
                                             service->segment->map.fd,
                                             IN_ATTRIB | IN_MOVE_SELF | IN_MODIFY, on_object,
                                             service);
-        if (r >= 0)
+        if (r >= 0) {
+                /* It has had its name for a moment, and the kernel did not tell yet. */
+                service_inspect_later(service);
                 return 0;
+        }
         if (!service->unsettled)
                 log_error("cannot watch segment %s: %s", service->segment->shm, strerror(-r));
         service_unwatch_segment(service);

@@ -533,12 +533,47 @@ static void turn_held_for_ever(struct instance *instance)
         fair_end(&fair);
 }
 
+/*
+ * A daemon that lives mends what it finds; until it does, here when it is let go on, draws
+ * wait. That the segment is corrupt is for who has nobody to mend it.
+ */
+static void overwrite_header(const struct instance *instance, uint64_t round)
+{
+        struct target t = take_aim(instance);
+        const uint64_t magic = 1;
+        const uint32_t state = SEGMENT_RETIRED;
+
+        (void)round;
+        if (pwrite(t.fd, &state, sizeof(state), offsetof(struct segment_header, state)) < 0 ||
+            pwrite(t.fd, &magic, sizeof(magic), 0) < 0)
+                _exit(12);
+        nap(300000);
+        _exit(kill(instance->pid, SIGCONT) < 0 ? 13 : 0);
+}
+
+static void damage_is_waited_out(struct instance *instance)
+{
+        struct fair fair = fair_start(instance, "");
+        struct seqnum *invoices = instance_open(fair.client, "invoices");
+        pid_t pid;
+
+        assert_int_equal(must_next(invoices), 1);
+        assert_int_equal(kill(instance->pid, SIGSTOP), 0);
+        pid = harm_begin(instance, overwrite_header, 0);
+        nap(100000);
+        assert_int_equal(must_next(invoices), 2);
+        assert_int_equal(instance_join(instance, pid, 20), 0);
+        fair_draw(&fair, 10);
+        fair_end(&fair);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                instance_test(scribbled_pages),     instance_test(damaged_objects),
-                instance_test(damaged_while_away),  instance_test(flooded_doorbell),
-                instance_test(piled_up_semaphores), instance_test(turn_held_for_ever),
+                instance_test(scribbled_pages),      instance_test(damaged_objects),
+                instance_test(damaged_while_away),   instance_test(flooded_doorbell),
+                instance_test(piled_up_semaphores),  instance_test(turn_held_for_ever),
+                instance_test(damage_is_waited_out),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
