@@ -161,8 +161,12 @@ static int adopt_sequence(struct service *service, struct sequence *sequence)
                 return -EBADMSG;
         view = adopt_look(&segment->windows[slot], &segment->map.cells[slot], slot);
         plan = adopt_decide(sequence, &view);
-        if (plan.action == ADOPT_FRESH)
+        if (plan.action == ADOPT_FRESH) {
+                /* When no other could take this one's place, we may know better than both. */
+                if (plan.position < safe_position(sequence))
+                        plan.position = safe_position(sequence);
                 return adopt_fresh(service, sequence, &plan, &slot);
+        }
         return adopt_found(service, sequence, &plan, slot);
 }
 
