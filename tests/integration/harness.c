@@ -575,15 +575,17 @@ const char *instance_ask(const struct instance *instance, const char *format, ..
 {
         static char line[1024];
         int fd = instance_connect(instance);
+        char request[1024];
         va_list arguments;
         size_t n = 0;
 
         if (fd < 0)
                 fail_msg("cannot connect to %s: %s", instance->socket, strerror(-fd));
         va_start(arguments, format);
-        (void)vdprintf(fd, format, arguments);
+        (void)vsnprintf(request, sizeof(request) - 2, format, arguments);
         va_end(arguments);
-        (void)dprintf(fd, "\r\n");
+        (void)strcat(request, "\r\n");
+        (void)send(fd, request, strlen(request), MSG_NOSIGNAL); /* it may be turned away */
         while (n < sizeof(line) - 1 && read(fd, &line[n], 1) == 1 && line[n] != '\r')
                 n++;
         line[n] = '\0';
