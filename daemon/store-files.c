@@ -80,12 +80,19 @@ static bool same_file(const struct stat *a, const struct stat *b)
         return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
+#define LOG_PATH_MAX (PATH_MAX + 4)
+
+static void log_path(const struct store_sqlite *s, char path[static LOG_PATH_MAX])
+{
+        (void)snprintf(path, LOG_PATH_MAX, "%s-wal", s->path);
+}
+
 /* 0, or a negative errno if one of them is not there. */
 static int find_files(const struct store_sqlite *s, struct stat *file, struct stat *log)
 {
-        char wal[PATH_MAX + 16];
+        char wal[LOG_PATH_MAX];
 
-        (void)snprintf(wal, sizeof(wal), "%s-wal", s->path);
+        log_path(s, wal);
         return stat(s->path, file) < 0 || stat(wal, log) < 0 ? -errno : 0;
 }
 
@@ -232,7 +239,7 @@ static int make_db(struct store_sqlite *s)
 /* Is there a store, and no trace of one that is gone? Makes one if not. */
 static int find_db(struct store_sqlite *s)
 {
-        char wal[PATH_MAX + 16], *message = NULL;
+        char wal[LOG_PATH_MAX], *message = NULL;
         struct stat status;
         int r;
 
@@ -246,7 +253,7 @@ static int find_db(struct store_sqlite *s)
                 return stat(s->path, &status) == 0 && status.st_size == 0
                                ? sqlite_corrupt(s, "the file is empty")
                                : 0;
-        (void)snprintf(wal, sizeof(wal), "%s-wal", s->path);
+        log_path(s, wal);
         if (access(wal, F_OK) == 0)
                 return sqlite_corrupt(s, "its log is there, but the file itself is not");
         return make_db(s);
@@ -563,10 +570,10 @@ int sqlite_renew_files(struct store_sqlite *s)
 /* Was the store closed by a daemon that had not failed, nor died? */
 static bool closed_well(const struct store_sqlite *s)
 {
-        char wal[PATH_MAX + 16];
+        char wal[LOG_PATH_MAX];
         struct stat status;
 
-        (void)snprintf(wal, sizeof(wal), "%s-wal", s->path);
+        log_path(s, wal);
         return stat(wal, &status) < 0 ? errno == ENOENT : status.st_size == 0;
 }
 
