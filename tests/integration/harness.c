@@ -535,6 +535,17 @@ void instance_forget_log(const struct instance *instance)
 
 /* --- the command ----------------------------------------------------------- */
 
+void shell(const char *format, ...)
+{
+        char command[2048];
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void)vsnprintf(command, sizeof(command), format, arguments);
+        va_end(arguments);
+        assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): the test's own words */
+}
+
 int instance_command(const struct instance *instance, char *output, size_t size,
                      const char *arguments)
 {

@@ -127,6 +127,9 @@ bool instance_says(const struct instance *instance, const char *text);
 bool instance_will_say(const struct instance *instance, const char *text);
 void instance_forget_log(const struct instance *instance);
 
+/* Run a command of the shell, which must succeed. */
+void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* Run `seqnum ARGUMENTS`; its exit status and all that it prints. */
 int instance_command(const struct instance *instance, char *output, size_t size,
                      const char *arguments);

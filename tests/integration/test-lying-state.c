@@ -49,19 +49,6 @@ static const char ini[] = "[sequence orders]\n"
                           "[sequence ticks]\n"
                           "kind = time\n";
 
-static void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static void shell(const char *format, ...)
-{
-        char command[2048];
-        va_list arguments;
-
-        va_start(arguments, format);
-        (void)vsnprintf(command, sizeof(command), format, arguments);
-        va_end(arguments);
-        assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): the test's own words */
-}
-
 /* --- what was drawn ------------------------------------------------------------------ */
 
 struct drawn {

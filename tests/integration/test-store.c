@@ -18,19 +18,6 @@
 
 #define DRAWN INT64_C(100)
 
-static void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static void shell(const char *format, ...)
-{
-        char command[2048];
-        va_list arguments;
-
-        va_start(arguments, format);
-        (void)vsnprintf(command, sizeof(command), format, arguments);
-        va_end(arguments);
-        assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): the test's own words */
-}
-
 /* An instance that has drawn DRAWN numbers, not running; with or without its segment. */
 static void prepare(struct instance *instance, bool keep_segment)
 {
