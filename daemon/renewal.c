@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -47,12 +48,21 @@ int renewal_begin(int *ret, const char *path, char *file, size_t size)
         return 0;
 }
 
-int renewal_settle(int fd)
+static bool is_fresh(int fd, const char *path)
 {
-        int r = fchmod(fd, 0600) < 0 || fsync(fd) < 0 ? -errno : 0;
+        char file[PATH_MAX + NAME_MAX_MORE];
+        struct stat ours, named;
 
-        close(fd);
-        return r;
+        with_suffix(file, sizeof(file), path, ".new");
+        return fstat(fd, &ours) == 0 && lstat(file, &named) == 0 && ours.st_dev == named.st_dev &&
+               ours.st_ino == named.st_ino;
+}
+
+int renewal_settle(int fd, const char *path)
+{
+        if (fchmod(fd, 0600) < 0 || fsync(fd) < 0)
+                return -errno;
+        return is_fresh(fd, path) ? 0 : -ESTALE;
 }
 
 int renewal_lock_out(int *ret, const char *path)
@@ -77,10 +87,43 @@ int renewal_lock_out(int *ret, const char *path)
         return 0;
 }
 
-int renewal_decide(const char *path)
+static int copy_bytes(int to, int from)
+{
+        char buffer[16384];
+        off_t offset = 0;
+        ssize_t n;
+
+        while ((n = pread(from, buffer, sizeof(buffer), offset)) > 0) {
+                if (pwrite(to, buffer, (size_t)n, offset) != n)
+                        return errno ? -errno : -EIO;
+                offset += n;
+        }
+        return n < 0 ? -errno : 0;
+}
+
+static int write_again(int fd, const char *path)
+{
+        char file[PATH_MAX + NAME_MAX_MORE];
+        int again = -1, r;
+
+        r = renewal_begin(&again, path, file, sizeof(file));
+        if (r < 0)
+                return r;
+        errno = 0;
+        r = copy_bytes(again, fd);
+        if (r >= 0)
+                r = renewal_settle(again, path);
+        close(again);
+        return r;
+}
+
+int renewal_decide(int fd, const char *path)
 {
         char fresh[PATH_MAX + NAME_MAX_MORE], renewed[PATH_MAX + NAME_MAX_MORE];
+        int r = is_fresh(fd, path) ? 0 : write_again(fd, path);
 
+        if (r < 0)
+                return r;
         with_suffix(fresh, sizeof(fresh), path, ".new");
         with_suffix(renewed, sizeof(renewed), path, "-renewed");
         return rename(fresh, renewed) < 0 ? -errno : 0;

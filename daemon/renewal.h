@@ -28,8 +28,8 @@
 /* An empty NAME.new that was not there before: its descriptor, or a negative errno. */
 int renewal_begin(int *ret, const char *path, char *file, size_t size);
 
-/* It is whole: make it last. Closes `fd`, also when that fails. 0 or a negative errno. */
-int renewal_settle(int fd);
+/* It is whole: make it last. 0 or a negative errno: -ESTALE if NAME.new is not `fd`'s any more. */
+int renewal_settle(int fd, const char *path);
 
 /*
  * Lock all others out of the file that is to go, as SQLite locks. While *ret is
@@ -38,8 +38,12 @@ int renewal_settle(int fd);
  */
 int renewal_lock_out(int *ret, const char *path);
 
-/* NAME.new, settled, becomes the truth: renewal_finish() is to follow. 0 or a negative errno. */
-int renewal_decide(const char *path);
+/*
+ * NAME.new, settled, becomes the truth: renewal_finish() is to follow. If somebody has
+ * removed or replaced it meanwhile it is written again out of `fd`, which is all that
+ * is left of it. 0 or a negative errno; it can be tried again.
+ */
+int renewal_decide(int fd, const char *path);
 
 /* Put in place what became the truth; 0 also if nothing did. Or a negative errno. */
 int renewal_finish(const char *directory, const char *path);

@@ -190,17 +190,15 @@ static int open_db(struct store_sqlite *s, const char *path, int flags)
 /*
  * A file just made says where SQLite will look for it that it has a log (offsets 18
  * and 19 of the header, sqlite.org/fileformat.html), so that the first start need
- * not write to it. Closes `fd`.
+ * not write to it.
  */
-static int settle_new(int fd)
+static int settle_new(const struct store_sqlite *s, int fd)
 {
         static const char has_log[2] = {2, 2};
-        int r = pwrite(fd, has_log, sizeof(has_log), 18) == sizeof(has_log) ? 0 : -errno;
 
-        if (r >= 0)
-                return renewal_settle(fd);
-        close(fd);
-        return r;
+        if (pwrite(fd, has_log, sizeof(has_log), 18) != sizeof(has_log))
+                return -errno;
+        return renewal_settle(fd, s->path);
 }
 
 /*
@@ -223,7 +221,8 @@ static int make_db(struct store_sqlite *s)
                 close(fd);
                 return r;
         }
-        r = settle_new(fd);
+        r = settle_new(s, fd);
+        close(fd);
         if (r >= 0)
                 r = statedir_sync_parent(s->directory);
         if (r >= 0 && rename(path, s->path) < 0)
@@ -463,6 +462,13 @@ static int make_ready(struct store_sqlite *s)
 
 /* --- a new file -------------------------------------------------------- */
 
+static void replace_fd(int *fd, int by)
+{
+        if (*fd >= 0)
+                close(*fd);
+        *fd = by;
+}
+
 /* All that was confirmed, or all that was found at a start, goes to the file that is to be. */
 static int copy_db(struct store_sqlite *s)
 {
@@ -481,9 +487,12 @@ static int copy_db(struct store_sqlite *s)
                 close(fd);
                 return r;
         }
-        r = settle_new(fd);
-        if (r < 0)
+        r = settle_new(s, fd);
+        if (r < 0) {
+                close(fd);
                 return sqlite_say(s, r, "cannot sync %s: %s", path, strerror(-r));
+        }
+        replace_fd(&s->copy, fd);
         s->stage = DECIDE;
         return 0;
 }
@@ -503,14 +512,13 @@ static int decide(struct store_sqlite *s)
                         s->path);
         if (r < 0)
                 return sqlite_say(s, r, "cannot lock %s: %s", s->path, strerror(-r));
-        r = renewal_decide(s->path);
+        r = renewal_decide(s->copy, s->path);
         if (r < 0) {
                 close(fd);
                 return sqlite_say(s, r, "cannot rename %s.new: %s", s->path, strerror(-r));
         }
-        if (s->former >= 0)
-                close(s->former);
-        s->former = fd;
+        replace_fd(&s->copy, -1);
+        replace_fd(&s->former, fd);
         s->stage = FINISH;
         return 0;
 }
@@ -596,6 +604,7 @@ static int open_once(struct store_sqlite *s)
         if (r >= 0)
                 r = decide(s);
         if (r == -EBUSY) {
+                replace_fd(&s->copy, -1);
                 s->stage = COPY;
                 s->distrusted = false;
         } else if (r >= 0) {

@@ -152,6 +152,8 @@ static int sqlite_load(struct store *store,
 static void destroy(struct store_sqlite *s)
 {
         sqlite_close_files(s);
+        if (s->copy >= 0)
+                close(s->copy);
         if (s->former >= 0)
                 close(s->former);
         if (s->lock >= 0)
@@ -185,7 +187,7 @@ int store_open_sqlite(struct store **ret, const char *directory, char **message)
         if (!s)
                 return -ENOMEM;
         s->store.vtable = &sqlite_vtable;
-        s->lock = s->former = -1;
+        s->lock = s->copy = s->former = -1;
         (void)snprintf(s->directory, sizeof(s->directory), "%s", directory);
         if (snprintf(s->path, sizeof(s->path), "%s/" DB_FILE, directory) >= (int)sizeof(s->path))
                 r = fail_with(-ENAMETOOLONG, message, "state = %s is too long", directory);

@@ -43,6 +43,7 @@ struct store_sqlite {
         int64_t version;       /* of the format, as it was found */
         bool distrusted;       /* a write or a sync failed: the files are to be replaced */
         enum stage stage;      /* how far that has come */
+        int copy;              /* of the file that is to replace it; or -1 */
         int former;            /* of the file that was replaced, locked; or -1 */
         struct stat file, log; /* where they were found */
         char directory[PATH_MAX], path[PATH_MAX];

@@ -1104,6 +1104,61 @@ static void test_left_over_beginning(void **state)
         assert_int_equal(load(f).n, 1);
 }
 
+/* As SQLite does for whoever reads it. */
+static int read_lock(const char *path)
+{
+        struct flock lock = {
+                .l_type = F_RDLCK,
+                .l_whence = SEEK_SET,
+                .l_start = 0x40000002,
+                .l_len = 510,
+        };
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+        return fd;
+}
+
+/* While the copy waits for a backup to end somebody takes it for litter. */
+static void copy_taken_away(struct fixture *f, bool replaced)
+{
+        char path[PATH_MAX], fresh[PATH_MAX], wal[PATH_MAX];
+        uint64_t id;
+        int backup;
+
+        path_in(f, "seqnumd.db", path);
+        path_in(f, "seqnumd.db.new", fresh);
+        path_in(f, "seqnumd.db-wal", wal);
+        open_store(f);
+        id = add(f, "orders");
+        must(f, op_reserve(id, 1, 0, 1000));
+        backup = read_lock(path);
+        assert_int_equal(unlink(wal), 0);
+        assert_int_equal(commit_one(f, op_reserve(id, 1, 1000, 10)), -EBUSY);
+        assert_int_equal(unlink(fresh), 0);
+        if (replaced)
+                write_file(fresh, "something else", 14);
+        assert_int_equal(commit_one(f, op_reserve(id, 1, 1000, 10)), -EBUSY);
+        close(backup);
+        must(f, op_reserve(id, 1, 1000, 10));
+        expect_range(f, 0, 1010, false);
+        assert_int_equal(access(fresh, F_OK), -1);
+        reopen(f);
+        expect_range(f, 0, 1010, false);
+        f->store = store_close(f->store);
+}
+
+static void test_copy_removed(void **state)
+{
+        copy_taken_away(*state, false);
+}
+
+static void test_copy_replaced(void **state)
+{
+        copy_taken_away(*state, true);
+}
+
 static void test_file_of_others(void **state)
 {
         struct fixture *f = *state;
@@ -1448,6 +1503,8 @@ int main(void)
                 case_of(test_flipped_bytes),
                 case_of(test_index_and_rows_differ),
                 case_of(test_left_over_beginning),
+                case_of(test_copy_removed),
+                case_of(test_copy_replaced),
                 case_of(test_file_of_others),
                 case_of(test_bad_directory),
                 case_of(test_second_process),
