@@ -144,6 +144,14 @@ static int complain_of_loss(const char *name, int64_t number, int error)
         return error == -EAGAIN ? CLI_TRY_AGAIN : status;
 }
 
+static int complain_of_unknown(const char *name, int64_t number, int error)
+{
+        cli_complain("number %" PRId64 " of %s: it cannot be told whether it is used up: "
+                     "%s; 'seqnum info %s' shows where it is now",
+                     number, name, seqnum_strerror(error), name);
+        return CLI_UNAVAILABLE;
+}
+
 /* After the command's success. 0, or the exit status after saying what became of the number. */
 static int commit(struct seqnum *seq, const char *name, int64_t number)
 {
@@ -159,12 +167,11 @@ static int commit(struct seqnum *seq, const char *name, int64_t number)
                              number, name);
                 return CLI_UNAVAILABLE;
         case ENOTRECOVERABLE:
-                cli_complain("number %" PRId64 " of %s: it cannot be told whether it is used up: "
-                             "%s; 'seqnum info %s' shows where it is now",
-                             number, name, seqnum_strerror(r), name);
-                return CLI_UNAVAILABLE;
+                return complain_of_unknown(name, number, r);
         default:
-                return complain_of_loss(name, number, r);
+                /* Too late to give it back: the store was still to be waited for. */
+                return seqnum_rollback(seq) == -EBUSY ? complain_of_unknown(name, number, r)
+                                                      : complain_of_loss(name, number, r);
         }
 }
 

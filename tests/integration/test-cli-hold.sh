@@ -170,6 +170,37 @@ away() {
         start_daemon
 }
 
+# How the next of bills is numbered, by who only looks.
+bills_next_is() {
+        [ "$("$seqnum" peek bills 2> /dev/null)" = "$1" ]
+}
+
+# Used up in the segment, not yet on the disk; and then a segment that we cannot read.
+outcome_unknown() {
+        local number segment=/dev/shm$SEQNUM_SHM
+
+        number=$("$seqnum" peek bills)
+        "$seqnum" -t 30 hold bills -- kill -STOP "$daemon" 2> "$tmp/unknown" &
+        holder=$!
+        to_kill+=("$holder")
+        if await bills_next_is $((number + 1)); then
+                ok "outcome unknown: the commit is under way"
+        else
+                not_ok "outcome unknown: the commit is under way" "$(cat "$tmp/unknown")"
+        fi
+        cp "$segment" "$tmp/other" && printf '\x63' |
+                dd of="$tmp/other" bs=1 seek=8 conv=notrunc status=none # layout_version
+        stop_daemon KILL
+        cp "$tmp/other" "$segment.new" && mv "$segment.new" "$segment"
+        wait "$holder"
+        same "outcome unknown: the exit status" 69 $?
+        contains "outcome unknown: nobody is told to undo it" \
+                "number $number of bills: it cannot be told whether it is used up" \
+                "$(cat "$tmp/unknown")"
+        rm -f "$segment"
+        start_daemon
+}
+
 start_daemon
 usage
 outcomes
@@ -179,5 +210,6 @@ killed
 turn_lost
 crowd
 away
+outcome_unknown
 stop_daemon TERM
 finish
