@@ -74,13 +74,17 @@ static struct sequence_params params_for(const struct sequence *sequence,
         return params;
 }
 
-static void say_start(const struct sequence *sequence, const struct config_sequence *wanted)
+/* A restart without a number goes to the start that the store has, so the number is named. */
+static void say_start(const struct service *service, const struct sequence *sequence,
+                      const struct config_sequence *wanted)
 {
         if (wanted->given_start && wanted->params.start != sequence->params.start)
                 log_about(LOG_NOTICE, sequence->name,
-                          "start = %" PRId64 " is not applied again: the sequence exists, it "
-                          "started at %" PRId64 "; `seqnum restart` would",
-                          wanted->params.start, sequence->params.start);
+                          "start = %" PRId64 " is not applied to a sequence that exists (its start "
+                          "is %" PRId64 "); to go on there: `seqnum -s %s restart %s %" PRId64
+                          "` (numbers from there on may repeat)",
+                          wanted->params.start, sequence->params.start, service->config->shm,
+                          sequence->name, wanted->params.start);
 }
 
 /* One that cannot be changed as asked stays as it is; the others are changed. */
@@ -90,7 +94,7 @@ static void compare_existing(struct service *service, struct change *change,
         struct sequence_params params = params_for(sequence, wanted);
         char message[CHANGE_MESSAGE_SIZE];
 
-        say_start(sequence, wanted);
+        say_start(service, sequence, wanted);
         if (change_alter(service, sequence, &params, change, message) >= 0)
                 return;
         log_about(LOG_ERR, sequence->name, "cannot be altered: %s", message);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 #include "harness.h"
@@ -166,14 +167,33 @@ static void start_is_not_applied_again(struct instance *instance)
         assert_int_equal(must_next(client.seq), 10);
         instance_configure(instance, "[sequence orders]\nstart = 1000\n");
         instance_reload(instance);
-        says(instance, "start = 1000 is not applied again");
+        says(instance, "start = 1000 is not applied");
         assert_int_equal(must_next(client.seq), 11);
         instance_stop(instance);
         instance_forget_log(instance);
         instance_start(instance);
-        says(instance, "start = 1000 is not applied again");
+        says(instance, "start = 1000 is not applied");
         assert_int_equal(must_next(client.seq), 12);
         seqnum_detach(client.client);
+}
+
+/* What the log says would begin there does: a restart without a number goes to the old start. */
+static void what_would_apply_a_start(struct instance *instance)
+{
+        char text[256], output[1024];
+
+        instance_configure(instance, "[sequence orders]\nstart = 5\nmin = -100\n");
+        instance_start(instance);
+        instance_configure(instance, "[sequence orders]\nstart = -42\nmin = -100\n");
+        instance_reload(instance);
+        says(instance, "its start is 5");
+        (void)snprintf(text, sizeof(text), "`seqnum -s %s restart orders -42`", instance->shm);
+        says(instance, text);
+        if (instance_command(instance, output, sizeof(output), "restart orders -42") != 0)
+                fail_msg("%s", output);
+        assert_int_equal(instance_peek(instance, "orders"), -42);
+        assert_int_equal(instance_command(instance, output, sizeof(output), "restart orders"), 0);
+        assert_int_equal(instance_peek(instance, "orders"), 5);
 }
 
 static void gone_from_the_file(struct instance *instance)
@@ -336,6 +356,7 @@ int main(void)
                 instance_test(moves_the_end),
                 instance_test(bad_file),
                 instance_test(start_is_not_applied_again),
+                instance_test(what_would_apply_a_start),
                 instance_test(gone_from_the_file),
                 instance_test(takes_a_restart),
                 instance_test(mode),
