@@ -135,7 +135,7 @@ static int receive_block(struct receiver *receiver)
                 return r;
         receiver->place++;
         progress_add(&receiver->progress, count);
-        return stream_post(&receiver->stream.header->empty);
+        return stream_post(&receiver->stream, &receiver->stream.header->empty);
 }
 
 static int receive_all(struct receiver *receiver)
@@ -240,7 +240,7 @@ static int receive(struct receiver *receiver, bool quiet)
         r = receive_all(receiver);
         stream_leave(&receiver->stream, state_of(r));
         /* What the sender waits for; it sees our word if there is no post. */
-        (void)stream_post(&receiver->stream.header->empty);
+        (void)stream_post(&receiver->stream, &receiver->stream.header->empty);
         progress_end(&receiver->progress);
         return r == 0 ? CLI_OK : complain(receiver, r);
 }

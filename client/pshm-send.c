@@ -131,7 +131,7 @@ static int send_block(struct sender *sender)
         publish_u64(&block->before, sender->progress.bytes);
         publish_u64(&block->hash, sender->hash);
         publish_u64(&block->count, (uint64_t)n);
-        r = stream_post(&sender->stream.header->filled);
+        r = stream_post(&sender->stream, &sender->stream.header->filled);
         progress_add(&sender->progress, (uint64_t)n);
         return r < 0 ? r : n == 0;
 }

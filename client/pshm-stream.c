@@ -9,13 +9,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #include "atomic.h"
 #include "clock.h"
 #include "lock.h"
+#include "token.h"
 
 /* How long a death may go unnoticed by who waits. */
 #define SLICE_USEC UINT64_C(10000)
@@ -330,30 +330,29 @@ int stream_peer(const struct stream *stream)
 
 int stream_take(const struct stream *stream, sem_t *semaphore, int (*idle)(void *), void *userdata)
 {
-        for (;;) {
-                uint64_t end = clock_usec(CLOCK_MONOTONIC) + SLICE_USEC;
-                struct timespec limit = {
-                        .tv_sec = (time_t)(end / USEC_PER_SEC),
-                        .tv_nsec = (long)(end % USEC_PER_SEC) * 1000,
-                };
+        while (!semaphore_try(semaphore)) {
                 int r;
 
-                if (sem_clockwait(semaphore, CLOCK_MONOTONIC, &limit) == 0)
+                if (semaphore_expect(semaphore))
+                        semaphore_doze(semaphore, SLICE_USEC);
+                if (semaphore_try(semaphore))
                         return 0;
-                if (errno != ETIMEDOUT && errno != EINTR)
-                        return -errno;
                 r = stream_peer(stream);
                 if (r != 0) /* what it did before it went still counts */
-                        return sem_trywait(semaphore) == 0 ? 0 : r;
+                        return semaphore_try(semaphore) ? 0 : r;
                 r = idle(userdata);
                 if (r != 0)
                         return r;
         }
+        return 0;
 }
 
-int stream_post(sem_t *semaphore)
+int stream_post(const struct stream *stream, sem_t *semaphore)
 {
-        return sem_post(semaphore) < 0 ? -EBADMSG : 0;
+        if (semaphore_value(semaphore) >= stream->geometry.n_blocks)
+                return -EBADMSG;
+        semaphore_post(semaphore);
+        return 0;
 }
 
 void stream_leave(const struct stream *stream, enum stream_state state)

@@ -181,11 +181,12 @@ int stream_peer(const struct stream *stream);
 /*
  * Take one of the semaphores; meanwhile call `idle` every few milliseconds, which may
  * say no. 0; or what stream_peer() says, when there is nothing left to take; or idle().
+ * Taken and posted as token.h has it: what somebody wrote into one aborts nobody.
  */
 int stream_take(const struct stream *stream, sem_t *semaphore, int (*idle)(void *), void *userdata);
 
 /* 0, or -EBADMSG: posted more often than there are blocks, not by us. */
-int stream_post(sem_t *semaphore);
+int stream_post(const struct stream *stream, sem_t *semaphore);
 
 /*
  * Remove the name if it leads to this object. 0: it does no longer; -EAGAIN: somebody
