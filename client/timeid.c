@@ -27,6 +27,8 @@ struct time_claim time_decide(const struct sequence_map *map, uint64_t next, uin
 
         if (count > UINT64_C(1) << map->serial_bits)
                 return (struct time_claim){.verdict = TIME_TOO_MANY};
+        if (index >= map->limit) /* a floor that lies there leads nowhere, wherever it wraps to */
+                return (struct time_claim){.verdict = TIME_PAST};
         straight = sequence_map_straight(map, index, count);
         if (straight < count) /* the rest of this millisecond is too short */
                 index += straight;

@@ -656,10 +656,10 @@ int segment_add(struct segment *segment, const struct slot_setup *setup, uint32_
 /* The entry at `offset`, NULL when it does not lie among those we made. */
 static struct directory_entry *own_entry(struct segment *segment, uint64_t offset)
 {
-        uint64_t start = segment->map.geometry.entries;
+        uint64_t start = segment->map.geometry.entries, used = segment->entries_used;
 
-        if (offset < start || offset % 8 != 0 ||
-            offset + sizeof(struct directory_entry) > start + segment->entries_used)
+        if (offset < start || offset % 8 != 0 || used < sizeof(struct directory_entry) ||
+            offset - start > used - sizeof(struct directory_entry))
                 return NULL;
         return segment_at(segment->map.base, offset);
 }

@@ -46,10 +46,11 @@ struct sequence {
          * at first sight and is never given back, and so no claim before it can be.
          * But for the rests of blocks, which the cell counts: `sure_given` were given
          * back for certain when `sure` was learnt, and what came to be since then may
-         * have lowered `next` by as much.
+         * have lowered `next` by as much; not below `drawn`, though, where the last of
+         * the daemon's own draws ended.
          */
         uint64_t looked; /* `next` when last looked at; `looked_room` was below the ceiling then */
-        uint64_t sure, sure_given;
+        uint64_t sure, sure_given, drawn;
         uint32_t looked_room;
 
         uint32_t barred; /* seconds of CLOCK_MONOTONIC until which nothing is asked of the store */

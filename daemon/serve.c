@@ -41,8 +41,8 @@ static int want_more(struct service *service, struct sequence *sequence)
 /* It was granted, so it is never given back. */
 static void granted(struct sequence *sequence, uint64_t end)
 {
-        if (!sequence->frozen && end > sequence->sure)
-                sequence->sure = end;
+        if (end > sequence->drawn)
+                sequence->drawn = end;
 }
 
 /* The cell cannot be believed: a fresh slot, which has nothing reserved yet. */

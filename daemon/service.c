@@ -81,7 +81,7 @@ int service_place(struct service *service, struct segment *segment, struct seque
         sequence->low = UINT64_MAX;
         sequence->frozen = sequence->spoilt = false;
         sequence->looked = sequence->sure = position;
-        sequence->sure_given = 0;
+        sequence->sure_given = sequence->drawn = 0;
         sequence->looked_room = 0;
         return 0;
 }

@@ -44,6 +44,8 @@ static bool plausible(const struct segment *segment, const struct sequence *sequ
 {
         if (next > sequence_durable(sequence) + WINDOW_OVERSHOOT_MAX)
                 return false;
+        if (next < sequence->drawn)
+                return false;
         if (next < sequence->sure && sequence->sure - next > given_since(segment, sequence))
                 return false;
         /* What was committed without a gap is not taken back. */
@@ -104,7 +106,7 @@ bool window_intact(const struct segment *segment, const struct sequence *sequenc
 /* Another daemon, or none, looked before. */
 static void know_nothing(struct sequence *sequence)
 {
-        sequence->looked = sequence->sure = sequence->sure_given = 0;
+        sequence->looked = sequence->sure = sequence->sure_given = sequence->drawn = 0;
         sequence->looked_room = 0;
 }
 

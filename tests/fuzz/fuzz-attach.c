@@ -96,7 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 attend(fd);
         image_patch(image, bytes, &input);
         if (seqnum_attach(&client, image_name(), flags & READ_ONLY ? SEQNUM_RDONLY : 0) == 0) {
-                (void)seqnum_set_timeout(client, flags & PATIENT ? 1000 : 0);
+                (void)seqnum_set_timeout(client, flags & PATIENT ? 20 : 0);
                 use_all(client, image, bytes, &input);
                 seqnum_detach(client);
         }

@@ -185,6 +185,19 @@ static void test_remove(void **state)
         segment_remove(names->unit.segment, "never-was", 3);
 }
 
+/* Found by fuzz-adopt; `make asan` tells when it is followed. */
+static void test_remove_by_a_damaged_link(void **state)
+{
+        struct names *names = *state;
+        struct segment *segment = names->unit.segment;
+
+        add_name(names, "orders");
+        for (uint64_t back = 8; back <= sizeof(struct directory_entry); back += 8) {
+                publish_u64(&segment->map.buckets[directory_hash("orders", 6) & 63], -back);
+                segment_remove(segment, "orders", 0);
+        }
+}
+
 static struct directory_entry *entry_of(struct names *names, const char *name)
 {
         const struct segment_geometry *g = &names->unit.segment->map.geometry;
@@ -460,6 +473,7 @@ int main(void)
                 directory_test(test_newest_wins),
                 directory_test(test_newer_removed),
                 directory_test(test_remove),
+                directory_test(test_remove_by_a_damaged_link),
                 directory_test(test_equal_hashes),
                 directory_test(test_each),
                 directory_test(test_random_damage),

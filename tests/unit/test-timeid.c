@@ -92,6 +92,10 @@ static void test_floor(void **state)
         expect(TIME_CLAIM, at(1002, 0), time_decide(&map, 0, at(1001, 2), FAR, at(1002, 0), 1));
         /* The daemon's word does not make a millisecond that is too far ahead an entered one. */
         expect(TIME_LEADS, 0, time_decide(&map, at(3, 0), at(2000, 0), FAR, at(1000, 0), 1));
+        /* One beyond all indices, closed or damaged, leads nowhere: found by fuzz-attach. */
+        for (uint64_t count = 1; count <= PER_MSEC; count++)
+                for (uint64_t back = 1; back <= 2 * PER_MSEC; back++)
+                        expect(TIME_PAST, 0, time_decide(&map, 0, -back, FAR, at(1000, 0), count));
 }
 
 static void test_runs(void **state)

@@ -663,6 +663,28 @@ static void test_next_is_believed(void **state)
 
 /* --- adopting ---------------------------------------------------------- */
 
+/* Whatever is said to have been given back: what the daemon drew itself was not. */
+static void test_own_draws_are_not_given_back(void **state)
+{
+        struct unit *unit = *state;
+        struct seqnum *seq;
+        struct sequence *sequence = plain(unit, &seq);
+        struct cell *cell = unit_cell(unit, sequence);
+        uint64_t next = 0;
+
+        unit_grant(unit, sequence, 0, 100);
+        expect_range(seq, 0, 40);
+        sequence->drawn = 38;
+        window_learn(unit->segment, sequence);
+        cell_will_give(&cell->giving, UINT64_MAX / 2);
+        cell_thaw(&cell->next, 38);
+        assert_true(window_next(unit->segment, sequence, &next) && next == 38);
+        cell_thaw(&cell->next, 37);
+        assert_false(window_next(unit->segment, sequence, &next));
+        assert_true(window_freeze(unit->segment, sequence) == 100);
+        assert_true(sequence->doubted);
+}
+
 static void test_adopt_open(void **state)
 {
         struct unit *unit = *state;
@@ -781,6 +803,7 @@ int main(void)
                 unit_case(test_cell_wiped),
                 unit_case(test_given_back),
                 unit_case(test_block_given_back),
+                unit_case(test_own_draws_are_not_given_back),
                 unit_case(test_adopt_open),
                 unit_case(test_adopt_frozen),
                 unit_case(test_back_below_a_jump),
