@@ -235,6 +235,8 @@ static int set_header(struct stream *stream, const struct stream_geometry *geome
             sem_init(&header->filled, 1, 0) < 0)
                 return -errno;
         set_parts(stream, geometry, flags, true);
+        for (uint64_t i = 0; i < geometry->n_blocks; i++)
+                publish_u64(&stream->blocks[i].place, STREAM_NOWHERE);
         publish_u32(stream->state, STREAM_RUNNING);
         return 0;
 }

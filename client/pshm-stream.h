@@ -100,6 +100,9 @@ struct stream_header {
         _Atomic(uint32_t) sender;           /* enum stream_state */
 };
 
+/* The place of a block that was never filled: all zeroes would be the end of an empty stream. */
+#define STREAM_NOWHERE UINT64_MAX
+
 struct stream_block {
         alignas(64) _Atomic(uint64_t) place; /* which block of the stream, from 0 */
         _Atomic(uint64_t) count;             /* bytes; 0: the end */

@@ -488,6 +488,7 @@ static void tokens_of_others_are_told(struct instance *instance)
                 stream_await_receiver(instance);
                 header = map_header(instance);
                 memcpy(header + semaphores[i], &tokens, sizeof(tokens));
+                nap(50000); /* the receiver may look at a block that was never filled */
                 (void)!write(in[1], "hello", 5); /* the sender may have gone */
                 received = side_end(&recv);
                 sent = side_end(&send);
