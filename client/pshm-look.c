@@ -92,6 +92,20 @@ const char *pshm_look_instance(const struct pshm_look *look)
         return look->name + 1;
 }
 
+const char *pshm_shown(const char *name, char text[static PSHM_NAME_SIZE])
+{
+        json_t *as_utf8 = json_string(name);
+        char *c = text;
+
+        for (; *name; name++)
+                *c++ = (unsigned char)*name < ' ' || *name == 127 || (*name & 0x80 && !as_utf8)
+                               ? '?'
+                               : *name;
+        *c = '\0';
+        json_decref(as_utf8);
+        return text;
+}
+
 const char *pshm_kind_text(enum pshm_kind kind)
 {
         static const char *const texts[] = {
@@ -105,12 +119,12 @@ const char *pshm_kind_text(enum pshm_kind kind)
 
 void pshm_look_details(const struct pshm_look *look, char *text, size_t size)
 {
-        char block[PSHM_BYTES_SIZE];
+        char block[PSHM_BYTES_SIZE], instance[PSHM_NAME_SIZE];
 
         *text = '\0';
         if (look->kind == PSHM_SEGMENT)
                 (void)snprintf(text, size, "of instance %s, %" PRIu32 " sequences, %s",
-                               pshm_look_instance(look), look->sequences,
+                               pshm_shown(pshm_look_instance(look), instance), look->sequences,
                                look->served ? "served" : "not served");
         else if (look->kind == PSHM_STREAM)
                 (void)snprintf(text, size, "%" PRIu32 " x %s, %s, %s", look->blocks,

@@ -51,21 +51,6 @@ static void group_text(gid_t group, char text[static OWNER_SIZE])
                 (void)snprintf(text, OWNER_SIZE, "%ju", (uintmax_t)group);
 }
 
-/* Anybody may name an object as he likes; neither a terminal nor JSON takes it all. */
-static const char *shown(const char *name, char text[static PSHM_NAME_SIZE])
-{
-        json_t *as_utf8 = json_string(name);
-        char *c = text;
-
-        for (; *name; name++)
-                *c++ = (unsigned char)*name < ' ' || *name == 127 || (*name & 0x80 && !as_utf8)
-                               ? '?'
-                               : *name;
-        *c = '\0';
-        json_decref(as_utf8);
-        return text;
-}
-
 static void mapper_facts(struct facts *facts, const struct pshm_mapper *of_it, size_t n)
 {
         json_t *list = json_array();
@@ -103,7 +88,7 @@ static void kind_facts(struct facts *facts, const struct pshm_look *look)
 
         facts_string(facts, "kind", pshm_kind_text(look->kind));
         if (look->kind == PSHM_SEGMENT) {
-                facts_string(facts, "instance", shown(pshm_look_instance(look), text));
+                facts_string(facts, "instance", pshm_shown(pshm_look_instance(look), text));
                 facts_unsigned(facts, "sequences", look->sequences);
                 facts_bool(facts, "served", look->served);
         }
@@ -124,7 +109,7 @@ static struct facts facts_of(const struct pshm_look *look, const struct pshm_map
         char text[OWNER_SIZE], name[PSHM_NAME_SIZE];
         size_t n = pshm_mappers_of(mappers, status->st_dev, status->st_ino, &of_it);
 
-        facts_string(&facts, "name", shown(look->name, name));
+        facts_string(&facts, "name", pshm_shown(look->name, name));
         kind_facts(&facts, look);
         facts_unsigned(&facts, "size", (uint64_t)status->st_size);
         facts_unsigned(&facts, "used", (uint64_t)status->st_blocks * BLOCK);
@@ -261,8 +246,8 @@ static void print_long(const struct listing *listing, const struct pshm_mappers 
 
                 user_text(look->status.st_uid, owner);
                 pshm_look_details(look, details, sizeof(details));
-                printf("%-*s %12jd %9s %04o %-10s %6zu%c  %s%s%s\n", width, shown(look->name, name),
-                       (intmax_t)look->status.st_size,
+                printf("%-*s %12jd %9s %04o %-10s %6zu%c  %s%s%s\n", width,
+                       pshm_shown(look->name, name), (intmax_t)look->status.st_size,
                        pshm_bytes((uint64_t)look->status.st_blocks * BLOCK, used),
                        (unsigned)look->status.st_mode & 07777, owner, n,
                        mappers->unseen > 0 ? '+' : ' ', pshm_kind_text(look->kind),
@@ -291,7 +276,7 @@ int pshm_ls(const struct cli *cli, const struct cli_args *args)
                 print_long(&listing, &mappers);
         else
                 for (size_t i = 0; i < listing.n; i++)
-                        puts(shown(listing.all[i].name, name));
+                        puts(pshm_shown(listing.all[i].name, name));
         pshm_mappers_free(&mappers);
         free(listing.all);
         return r;

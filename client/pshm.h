@@ -151,9 +151,12 @@ struct pshm_look {
 /* 0, -ENOENT, or another errno. */
 int pshm_look(struct pshm_look *ret, const char *name);
 
+/* Anybody may name an object as he likes: what a terminal and JSON take of it. */
+const char *pshm_shown(const char *name, char text[static PSHM_NAME_SIZE]);
+
 const char *pshm_kind_text(enum pshm_kind kind);
 
-/* Of a segment: the instance's name. */
+/* Of a segment: the instance's name, which is part of the object's. */
 const char *pshm_look_instance(const struct pshm_look *look);
 
 /* "of instance billing, 12 sequences, served"; "" for what has nothing more to tell. */

@@ -224,6 +224,8 @@ assert lib.sem_open(b'/$mine', os.O_CREAT, 0o600, 1)
 }
 
 segments() {
+        local weird=seqnumd.$'\x1b[31m'$mine
+
         printf '[service]\nshm = %s\nstate = %s\nsocket = %s\ngroup =\n[sequence a]\n[sequence b]\n' \
                 "$SEQNUM_SHM" "$tmp/state" "$tmp/socket" > "$tmp/ini"
         program=seqnum
@@ -234,6 +236,11 @@ segments() {
         contains "ls -l tells the instance and how many sequences" \
                 "segment: of instance ${SEQNUM_SHM#/}, 2 sequences, served" \
                 "$(listed_long "${SEQNUM_SHM#/}")"
+        to_remove+=("/dev/shm/$weird")
+        ln "/dev/shm$SEQNUM_SHM" "/dev/shm/$weird"
+        contains "nor is an instance's name shown raw" "segment: of instance ?[31m$mine, 2" \
+                "$(listed_long "seqnumd.?[31m$mine")"
+        rm "/dev/shm/$weird"
         refuse "no stream replaces it" 1 "it is no stream" "$pshm" send "$SEQNUM_SHM" < /dev/null
         refuse "nor is it received" 65 "is no stream" "$pshm" recv "$SEQNUM_SHM"
         stop_daemon KILL
