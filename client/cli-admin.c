@@ -105,6 +105,11 @@ static int order_give(const struct order *order)
                              order->doing, order->name, order->cli->shm);
                 return CLI_UNAVAILABLE;
         }
+        if (order->cli->timeout_usec == 0) {
+                cli_complain("%s %s: nothing was asked: -t 0 leaves no time for an answer",
+                             order->doing, order->name);
+                return CLI_UNAVAILABLE;
+        }
         r = ask(&answer, path, order->words, order->n_words, order->cli->timeout_usec);
         if (r < 0)
                 return complain_of_silence(order, path, r);

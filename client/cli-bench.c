@@ -214,7 +214,7 @@ static int run_processes(const struct bench *bench, bool drawing, uint64_t proce
         }
         if (r == 0)
                 return 0;
-        if (n == processes && r != -ECANCELED)
+        if (drawing && n == processes && r != -ECANCELED)
                 return cli_fail("drawing from", bench->name, r);
         cli_complain("measuring with %" PRIu64 " processes: %s", processes,
                      r == -ECANCELED ? "one of them was killed" : strerror(-r));
@@ -387,6 +387,7 @@ int cli_bench(const struct cli *cli, const struct cli_args *args)
                 r = bench_look(&bench);
         if (r != 0)
                 return r;
+        (void)signal(SIGCHLD, SIG_DFL); /* ignored, it would let the outcomes get lost */
         bench.arena = mmap(NULL, sizeof(*bench.arena), PROT_READ | PROT_WRITE,
                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (bench.arena == MAP_FAILED)

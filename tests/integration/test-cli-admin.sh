@@ -223,6 +223,7 @@ if not sys.argv[2]:
 # Who listens is not who should: the segment of the daemon that was killed names the path.
 silence() {
         stop_daemon KILL
+        refuse "no time to ask" 69 "nothing was asked" "$seqnum" -t 0 create new
         refuse "nobody listens" 69 "nobody listens" "$seqnum" create new
         rm -f "$tmp/socket"
         refuse "no socket" 69 "nobody listens" "$seqnum" drop orders

@@ -106,6 +106,9 @@ bench() {
                 jq '.measurements | length' < "$tmp/out")"
         run "$seqnum" bench -d 0.01 -p 1
         same "bench of the instruction alone" "0 2 " "$status $(wc -l < "$tmp/out") $err"
+        # An ignored SIGCHLD is inherited; it would lose how the processes ended.
+        run env --ignore-signal=CHLD "$seqnum" bench -d 0.01 -p 1
+        same "bench where SIGCHLD was ignored" "0 2 " "$status $(wc -l < "$tmp/out") $err"
         run "$seqnum" bench a/b:c.d-e -d 0.01 -p 1
         same "bench at the end of a sequence" 1 "$status"
         refuse "bench: no such sequence" 1 "did you mean 'orders'" "$seqnum" bench ordesr
