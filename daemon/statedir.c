@@ -42,8 +42,29 @@ static int check_owner(const struct stat *status, const char *path, char **messa
         return 0;
 }
 
+/* Root's own would do, were it not that root alone may write to it: a backup put back, say. */
+static int check_access(const struct stat *status, const char *path, char **message)
+{
+        if (status->st_uid == geteuid() || access(path, R_OK | W_OK) == 0 || errno != EACCES)
+                return 0;
+        return fail_with(-EACCES, message,
+                         "cannot open %s for writing: %m; it belongs to user %u, the service runs "
+                         "as user %u: chown %u %s",
+                         path, (unsigned)status->st_uid, (unsigned)geteuid(), (unsigned)geteuid(),
+                         path);
+}
+
+int statedir_check_access(const char *path, char **message)
+{
+        struct stat status;
+
+        return stat(path, &status) < 0 ? 0 : check_access(&status, path, message);
+}
+
 int statedir_check_file(const char *path, char **message)
 {
+        int r;
+
         struct stat status;
 
         if (lstat(path, &status) < 0)
@@ -51,7 +72,8 @@ int statedir_check_file(const char *path, char **message)
                                        : fail_with(-errno, message, "cannot stat %s: %m", path);
         if (!S_ISREG(status.st_mode))
                 return fail_with(-EPERM, message, "%s is not a regular file: remove it", path);
-        return check_owner(&status, path, message);
+        r = check_owner(&status, path, message);
+        return r < 0 ? r : check_access(&status, path, message);
 }
 
 int statedir_sync_parent(const char *directory)
@@ -66,21 +88,71 @@ int statedir_sync_parent(const char *directory)
         return r == -EACCES ? 0 : r;
 }
 
+/*
+ * What keeps the directory from being made is its parent, if that is missing; else,
+ * mostly, the sandbox that the service manager put around us.
+ */
+static int cannot_make(const char *directory, char **message)
+{
+        const int error = errno;
+
+        switch (error) {
+        case ENOENT:
+        case ENOTDIR: /* there is something, but nothing to make it in */
+                return fail_with(-ENOTDIR, message,
+                                 "cannot make the state directory %s: %s; make its parent, or set "
+                                 "state = to a directory that can be made",
+                                 directory, strerror(error));
+        case EACCES:
+        case EPERM:
+                return fail_with(
+                        -error, message,
+                        "cannot make the state directory %s: %s; make it for the service's "
+                        "user, `install -d -o %u -m 700 %s`, or, if it is there, let the "
+                        "unit not hide it (InaccessiblePaths=, ProtectHome=)",
+                        directory, strerror(error), (unsigned)geteuid(), directory);
+        case EROFS:
+                return fail_with(
+                        -error, message,
+                        "cannot make the state directory %s: %s; make it for the service's "
+                        "user, `install -d -o %u -m 700 %s`, and let the unit write there "
+                        "(systemctl edit): ReadWritePaths=%s",
+                        directory, strerror(error), (unsigned)geteuid(), directory, directory);
+        default:
+                return fail_with(-error, message, "cannot make the state directory %s: %s",
+                                 directory, strerror(error));
+        }
+}
+
 static int check_directory(const char *directory, char **message)
 {
         struct stat status;
+        int r;
 
         if (mkdir(directory, 0700) < 0 && errno != EEXIST)
-                return fail_with(-errno, message,
-                                 "cannot make the state directory %s: %m; make its parent, or set "
-                                 "state = to a directory that can be made",
-                                 directory);
+                return cannot_make(directory, message);
         if (stat(directory, &status) < 0)
-                return fail_with(-errno, message, "cannot stat the state directory %s: %m",
-                                 directory);
+                return fail_with(errno == ENOENT ? -ENOTDIR : -errno, message,
+                                 "cannot stat the state directory %s: %m", directory);
         if (!S_ISDIR(status.st_mode))
                 return fail_with(-ENOTDIR, message, "state = %s is not a directory", directory);
-        return check_owner(&status, directory, message);
+        r = check_owner(&status, directory, message);
+        return r < 0 ? r : check_access(&status, directory, message);
+}
+
+static int cannot_open(const char *path, const char *directory, char **message)
+{
+        const int error = errno;
+        int r = error == EACCES ? statedir_check_access(path, message) : 0;
+
+        if (r < 0)
+                return r;
+        if (error == EROFS)
+                return fail_with(-error, message,
+                                 "cannot open %s: %s; if its disk is not, the unit must let the "
+                                 "service write there (systemctl edit): ReadWritePaths=%s",
+                                 path, strerror(error), directory);
+        return fail_with(-error, message, "cannot open %s: %s", path, strerror(error));
 }
 
 /* Who wrote their number into the lock's file; 0 if nobody can be made out. */
@@ -115,7 +187,7 @@ int statedir_lock(int *ret, const char *directory, char **message)
         (void)snprintf(path, sizeof(path), "%s/" LOCK_FILE, directory);
         fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
-                return fail_with(-errno, message, "cannot open %s: %m", path);
+                return cannot_open(path, directory, message);
         if (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
                 r = errno == EACCES || errno == EAGAIN
                             ? fail_with(-EBUSY, message,

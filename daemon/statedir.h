@@ -12,15 +12,19 @@
 /*
  * Make the directory if it is missing (its parent must exist), check it, and
  * lock it. 0 and an fd that holds the lock in *ret, or a negative errno and a
- * sentence in *message; -EBUSY names the process that has it.
+ * sentence in *message; -EBUSY names the process that has it, -ENOTDIR: there
+ * cannot be such a directory.
  */
 int statedir_lock(int *ret, const char *directory, char **message);
 
 /*
- * Is `path` a regular file that only its owner, who is us or root, can write?
- * 0; -ENOENT without a sentence; -EPERM and others with one.
+ * Is `path` a regular file that only its owner, who is us or root, can write, and
+ * so can we? 0; -ENOENT without a sentence; -EPERM, -EACCES and others with one.
  */
 int statedir_check_file(const char *path, char **message);
+
+/* -EACCES with a sentence if `path` is there, another's, and we may not write to it; else 0. */
+int statedir_check_access(const char *path, char **message);
 
 /* Make what happened to the directory's entries durable. 0 or a negative errno. */
 int statedir_sync(const char *directory);

@@ -242,7 +242,10 @@ static int find_db(struct store_sqlite *s)
         struct stat status;
         int r;
 
+        log_path(s, wal);
         r = statedir_check_file(s->path, &message);
+        if (r == 0)
+                r = statedir_check_access(wal, &message);
         if (r < 0 && r != -ENOENT) {
                 (void)sqlite_say(s, r, "%s", message ? message : strerror(-r));
                 free(message);
@@ -252,7 +255,6 @@ static int find_db(struct store_sqlite *s)
                 return stat(s->path, &status) == 0 && status.st_size == 0
                                ? sqlite_corrupt(s, "the file is empty")
                                : 0;
-        log_path(s, wal);
         if (access(wal, F_OK) == 0)
                 return sqlite_corrupt(s, "its log is there, but the file itself is not");
         return make_db(s);

@@ -17,11 +17,13 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -154,7 +156,7 @@ static void test_parent_missing(void **state)
         struct fixture *f = *state;
 
         (void)snprintf(f->state, sizeof(f->state), "%s/no/parent", f->base);
-        expect_refused(f, -ENOENT, f->state);
+        expect_refused(f, -ENOTDIR, "make its parent");
         (void)snprintf(f->state, sizeof(f->state), "%s/no", f->base);
         assert_int_equal(access(f->state, F_OK), -1);
 }
@@ -200,33 +202,117 @@ static void test_owned_by_another(void **state)
         expect_refused(f, -EPERM, "user 65534");
 }
 
+/* Run `check` in a child, which must exit with 0: it may change what cannot be changed back. */
+static void in_child(struct fixture *f, int (*check)(struct fixture *f))
+{
+        int status;
+        pid_t child;
+
+        if (geteuid() != 0) {
+                print_message("not root: cannot become another user, nor mount\n");
+                skip();
+        }
+        assert_int_equal(chmod(f->base, 0755), 0);
+        child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+                _exit(check(f));
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+}
+
+/* In a child: is the directory refused with this error, in all these words? */
+static bool refused_in_words(struct fixture *f, int error, const char *const words[])
+{
+        char *message = NULL;
+        int fd, r = statedir_lock(&fd, f->state, &message);
+
+        for (size_t i = 0; words[i]; i++)
+                if (r != error || !message || !strstr(message, words[i])) {
+                        print_error("%d (%s), not %d with '%s'\n", r, message, error, words[i]);
+                        return false;
+                }
+        free(message);
+        return true;
+}
+
+static bool become_nobody(void)
+{
+        return setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0;
+}
+
+static int check_of_root(struct fixture *f)
+{
+        const char *const words[] = {f->state, "Permission denied", "belongs to user 0",
+                                     "chown 65534", NULL};
+
+        return become_nobody() && refused_in_words(f, -EACCES, words) ? 0 : 1;
+}
+
 /* To a service that is not root: root's directory would do, were it not for its mode. */
 static void test_owned_by_root(void **state)
 {
         struct fixture *f = *state;
-        char *message = NULL;
-        int fd, status;
-        pid_t child;
 
-        if (geteuid() != 0) {
-                print_message("not root: cannot become another user\n");
-                skip();
-        }
-        assert_int_equal(chmod(f->base, 0755), 0);
         assert_int_equal(mkdir(f->state, 0755), 0);
-        child = fork();
-        assert_true(child >= 0);
-        if (child == 0) {
-                if (setresuid(NOBODY, NOBODY, NOBODY) < 0)
-                        _exit(1);
-                if (statedir_lock(&fd, f->state, &message) != -EACCES || !message)
-                        _exit(2);
-                if (!strstr(message, f->state) || !strstr(message, strerror(EACCES)))
-                        _exit(3);
-                _exit(0);
+        in_child(f, check_of_root);
+}
+
+/* The whole directory was given to the service, but for what is in it. */
+static void test_lock_of_root(void **state)
+{
+        struct fixture *f = *state;
+        char path[PATH_MAX];
+
+        assert_int_equal(mkdir(f->state, 0700), 0);
+        (void)snprintf(path, sizeof(path), "%s/seqnumd.lock", f->state);
+        make_file(path, 0600);
+        if (geteuid() == 0)
+                assert_int_equal(chown(f->state, NOBODY, NOBODY), 0);
+        in_child(f, check_of_root);
+}
+
+static int check_parent_of_root(struct fixture *f)
+{
+        const char *const words[] = {f->state, "Permission denied", "install -d -o 65534 -m 700",
+                                     "InaccessiblePaths=", NULL};
+
+        return become_nobody() && refused_in_words(f, -EACCES, words) ? 0 : 1;
+}
+
+/* Its parent is there; to make it is what does not help. */
+static void test_may_not_be_made(void **state)
+{
+        in_child(*state, check_parent_of_root);
+}
+
+static bool mount_read_only(const char *path)
+{
+        return unshare(CLONE_NEWNS) == 0 && mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+               mount(path, path, NULL, MS_BIND, NULL) == 0 &&
+               mount("", path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0;
+}
+
+static int check_read_only(struct fixture *f)
+{
+        const char *const words[] = {f->state, "Read-only file system", "ReadWritePaths=", f->base,
+                                     NULL};
+
+        if (!mount_read_only(f->base)) {
+                print_message("cannot mount: %s\n", strerror(errno));
+                return 0;
         }
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_int_equal(status, 0);
+        return refused_in_words(f, -EROFS, words) ? 0 : 1;
+}
+
+/* As below ProtectSystem=strict. */
+static void test_read_only(void **state)
+{
+        struct fixture *f = *state;
+
+        in_child(f, check_read_only);
+        assert_int_equal(mkdir(f->state, 0700), 0);
+        in_child(f, check_read_only);
 }
 
 static void test_lock_is_a_link(void **state)
@@ -364,6 +450,41 @@ static void test_check_file(void **state)
         }
 }
 
+static int check_files_of_root(struct fixture *f)
+{
+        static const mode_t modes[] = {0600, 0644};
+        char *message = NULL;
+
+        if (!become_nobody())
+                return 1;
+        for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+                char path[PATH_MAX];
+
+                (void)snprintf(path, sizeof(path), "%s/%o", f->base, (unsigned)modes[i]);
+                if (statedir_check_file(path, &message) != -EACCES || !message ||
+                    !strstr(message, "belongs to user 0") || !strstr(message, "chown 65534")) {
+                        print_error("%s: %s\n", path, message);
+                        return 1;
+                }
+                free(message);
+                message = NULL;
+        }
+        return 0;
+}
+
+/* A backup that root puts in place is root's. */
+static void test_check_file_of_root(void **state)
+{
+        struct fixture *f = *state;
+        char path[PATH_MAX];
+
+        (void)snprintf(path, sizeof(path), "%s/600", f->base);
+        make_file(path, 0600);
+        (void)snprintf(path, sizeof(path), "%s/644", f->base);
+        make_file(path, 0644);
+        in_child(f, check_files_of_root);
+}
+
 static void test_check_other_kinds(void **state)
 {
         struct fixture *f = *state;
@@ -423,14 +544,16 @@ static void test_fail_with(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                case_of(test_made_if_missing),   case_of(test_parent_missing),
-                case_of(test_not_a_directory),   case_of(test_writable_by_others),
-                case_of(test_owned_by_another),  case_of(test_owned_by_root),
-                case_of(test_lock_is_a_link),    case_of(test_held),
-                case_of(test_held_by_oneself),   case_of(test_number_is_written_anew),
-                case_of(test_full_disk),         case_of(test_check_file),
-                case_of(test_check_other_kinds), case_of(test_sync),
-                case_of(test_fail_with),
+                case_of(test_made_if_missing),    case_of(test_parent_missing),
+                case_of(test_not_a_directory),    case_of(test_writable_by_others),
+                case_of(test_owned_by_another),   case_of(test_owned_by_root),
+                case_of(test_lock_is_a_link),     case_of(test_held),
+                case_of(test_held_by_oneself),    case_of(test_number_is_written_anew),
+                case_of(test_full_disk),          case_of(test_check_file),
+                case_of(test_check_other_kinds),  case_of(test_sync),
+                case_of(test_fail_with),          case_of(test_lock_of_root),
+                case_of(test_may_not_be_made),    case_of(test_read_only),
+                case_of(test_check_file_of_root),
         };
 
         (void)umask(0); /* what is made is ours alone all the same */

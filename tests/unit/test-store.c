@@ -1201,7 +1201,7 @@ static void test_bad_directory(void **state)
         assert_non_null(strstr(message, "too long"));
         free(message);
         (void)snprintf(f->state, sizeof(f->state), "%s/no/parent", f->base);
-        expect_refused(f, -ENOENT, f->state);
+        expect_refused(f, -ENOTDIR, f->state);
 }
 
 static void test_second_process(void **state)
