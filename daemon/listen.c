@@ -86,11 +86,14 @@ static const char *what_to_do(int error)
 {
         switch (-error) {
         case ENOENT:
+        case ENOTDIR:
                 return "; make its directory (RuntimeDirectory= in the unit), or choose another "
                        "path, or none";
         case EACCES:
         case EPERM:
-                return "; choose a directory that the service's user may write to";
+        case EROFS:
+                return "; choose a directory that the service's user may write to, and let the "
+                       "unit write to it (ReadWritePaths=)";
         default:
                 return "";
         }

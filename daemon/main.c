@@ -51,8 +51,9 @@ static int exit_status(int error)
         case ENOSPC:
         case EROFS:
                 return EX_IOERR;
-        case ENOKEY: /* a key's value does not fit this host */
-        case EEXIST: /* the segment is another's */
+        case ENOKEY:  /* a key's value does not fit this host */
+        case ENOTDIR: /* nor does a directory that it names */
+        case EEXIST:  /* the segment is another's, or something else has the socket's path */
         case EINVAL:
                 return EX_CONFIG;
         default:

@@ -637,7 +637,7 @@ static void path_of_the_socket(struct instance *instance)
         /* Another daemon does not take it away. */
         (void)snprintf(twin->socket, sizeof(twin->socket), "%s", instance->socket);
         instance_configure(twin, "[sequence orders]\n");
-        assert_int_not_equal(instance_outcome(twin), 0);
+        assert_int_equal(instance_outcome(twin), 69);
         assert_true(instance_says(twin, "another process listens there"));
         fd = plug_in(instance);
         ask(fd, "INCR orders", ":1");
@@ -655,9 +655,20 @@ static void path_of_the_socket(struct instance *instance)
         fd = open(instance->socket, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         assert_true(fd >= 0);
         close(fd);
-        assert_int_not_equal(instance_outcome(instance), 0);
+        assert_int_equal(instance_outcome(instance), 78);
         assert_true(instance_says(instance, "something that is no socket is there"));
         assert_int_equal(stat(instance->socket, &status), 0);
+        /* Nor is a directory made for it. */
+        (void)snprintf(instance->socket, sizeof(instance->socket), "%s/no/sock",
+                       instance->directory);
+        instance_configure(instance, "[sequence orders]\n");
+        assert_int_equal(instance_outcome(instance), 78);
+        assert_true(instance_says(instance, "make its directory"));
+        (void)snprintf(instance->socket, sizeof(instance->socket), "%.150s/sock", instance->ini);
+        instance_configure(instance, "[sequence orders]\n");
+        instance_forget_log(instance);
+        assert_int_equal(instance_outcome(instance), 78);
+        assert_true(instance_says(instance, "make its directory"));
 }
 
 int main(void)

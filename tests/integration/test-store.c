@@ -249,6 +249,27 @@ static void not_private(struct instance *instance)
         assert_int_equal(instance_peek(instance, "orders"), DRAWN + 1);
 }
 
+/* A configuration that cannot work, which is no use trying again: 78, not 71. */
+static void no_such_directory(struct instance *instance)
+{
+        char state[sizeof(instance->state)];
+
+        (void)snprintf(state, sizeof(state), "%s", instance->state);
+        (void)snprintf(instance->state, sizeof(instance->state), "%s", instance->ini);
+        instance_configure(instance, "[sequence orders]\n");
+        refused(instance, 78, "is not a directory");
+        (void)snprintf(instance->state, sizeof(instance->state), "%.150s/state", instance->ini);
+        instance_configure(instance, "[sequence orders]\n");
+        refused(instance, 78, "make its parent");
+        (void)snprintf(instance->state, sizeof(instance->state), "%s/no/state",
+                       instance->directory);
+        instance_configure(instance, "[sequence orders]\n");
+        refused(instance, 78, "make its parent");
+        (void)snprintf(instance->state, sizeof(instance->state), "%s", state);
+        instance_configure(instance, "[sequence orders]\n");
+        instance_start(instance);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -262,6 +283,7 @@ int main(void)
                 instance_test(behind_names_of_a_killed_daemon),
                 instance_test(behind_names_of_a_stopped_daemon),
                 instance_test(not_private),
+                instance_test(no_such_directory),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
