@@ -135,11 +135,11 @@ static void add_foreign(struct facts *facts, const char *shm)
 static void add_since(struct facts *facts, uint64_t usec)
 {
         time_t seconds = (time_t)(usec / 1000000);
-        struct tm local;
+        struct tm utc;
         char text[40];
 
-        if (usec == 0 || !localtime_r(&seconds, &local) ||
-            strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S%z", &local) == 0)
+        if (usec == 0 || !gmtime_r(&seconds, &utc) ||
+            strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc) == 0)
                 facts_none(facts, "since");
         else
                 facts_string(facts, "since", text);
@@ -214,7 +214,10 @@ static int service_status(const struct cli *cli, int error, const struct mapping
         }
         if (alive && see_u32(&mapping->header->state) == SEGMENT_SERVING)
                 return CLI_OK;
-        if (alive)
+        if (!alive && see_u32(&mapping->header->state) == SEGMENT_STOPPED)
+                cli_complain("segment %s: seqnumd was stopped: draws wait until it is started",
+                             cli->shm);
+        else if (alive)
                 cli_complain("segment %s: seqnumd runs but does not serve it: it is starting or "
                              "stopping; try again in a moment",
                              cli->shm);

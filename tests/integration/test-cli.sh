@@ -234,7 +234,7 @@ lost_output() {
 # --- looking ---------------------------------------------------------------------
 
 show() {
-        local pid=$daemon
+        local pid=$daemon since age
 
         expect "list" 0 "$(printf '%s\n' a/b_c.d-e batch down orders round shared short)" \
                 "$seqnum" list
@@ -254,6 +254,13 @@ show() {
         same "status: ready and alive" "0 $SEQNUM_SHM ready serving yes $pid" \
                 "$status $(field segment) $(field state) $(field service) $(field 'daemon alive') $(
                         field pid)"
+        since=$(TZ=XYZ-5 "$seqnum" status | sed -n 's/^since: *//p')
+        age=$(($(date +%s) - $(date -d "$since" +%s)))
+        if [[ $since =~ ^[0-9-]{10}T[0-9:]{8}Z$ ]] && [ $age -ge 0 ] && [ $age -lt 3600 ]; then
+                ok "status: since when, in UTC, as jq's fromdateiso8601 takes it"
+        else
+                not_ok "status: since when, in UTC, as jq's fromdateiso8601 takes it" "$since"
+        fi
         same "status: sequences" "7 100" "$(field sequences) $(field 'max sequences')"
         same "status: socket" "$tmp/socket" "$(field socket)"
         same "status: owner and mode" "$(stat -c '%u %g' "/dev/shm$SEQNUM_SHM") 0660" \
@@ -378,6 +385,7 @@ away() {
         stop_daemon KILL
         state_is "the daemon was killed" 69 ready "$seqnum" status
         same "status: it is not alive" "no none" "$(field 'daemon alive') $(field pid)"
+        contains "status: killed: draws get the rest" "draws get what it had reserved, then wait" "$err"
         n=$("$seqnum" peek orders)
         expect "draws go on without a daemon" 0 "$n" "$seqnum" next orders
         start_daemon
@@ -385,6 +393,7 @@ away() {
         stop_daemon TERM
         state_is "the daemon was stopped" 69 ready "$seqnum" status
         same "status: stopped" stopped "$(field service)"
+        contains "status: stopped: draws wait" "seqnumd was stopped: draws wait until it is started" "$err"
         expect "peek at a frozen sequence" 0 $((n + 2)) "$seqnum" peek orders
         run "$seqnum" info orders
         same "info: frozen" "frozen 0" "$(field state) $(field 'reserved ahead')"
