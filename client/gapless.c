@@ -452,6 +452,14 @@ int seqnum_rollback(struct seqnum *seq)
 
 /* --- draws -------------------------------------------------------------------- */
 
+/* Is it too late to use a number up, whose confirmation is still to be waited for? */
+static bool time_is_up(struct call *call)
+{
+        uint64_t deadline = deadline_of(call); /* before the clock: it may begin now */
+
+        return clock_usec(CLOCK_MONOTONIC) >= deadline;
+}
+
 /* What was not committed, for certain, is begun anew: the caller knows no number yet. */
 static int draw(struct call *call, const struct view **view, uint64_t count)
 {
@@ -460,14 +468,14 @@ static int draw(struct call *call, const struct view **view, uint64_t count)
 
                 if (r < 0)
                         return r;
-                r = advance(call);
+                r = time_is_up(call) ? -ETIMEDOUT : advance(call);
                 if (r < 0)
                         release(call->transaction);
                 else
                         r = confirm(call);
                 if (r != -ESTALE)
                         return r;
-                if (clock_usec(CLOCK_MONOTONIC) > deadline_of(call))
+                if (time_is_up(call))
                         return -ETIMEDOUT;
                 *view = handle_view(call->seq);
         }

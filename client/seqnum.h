@@ -151,7 +151,8 @@ struct seqnum *seqnum_close(struct seqnum *seq);
  * Of a gapless sequence: seqnum_begin() and seqnum_commit() in one, with their
  * errors but for -EAGAIN and -ESTALE, which are waited out. After -ETIMEDOUT or
  * -ENOTRECOVERABLE the number may be used up and is told to nobody: who must not
- * lose it begins and commits himself.
+ * lose it begins and commits himself. (With a timeout of 0 nothing is used up, nor
+ * drawn: the disk is always waited for.)
  *
  * Of kind time: an id that is larger than every one drawn before, made of the
  * time, the node and a serial. An id's time is at most 4 ms ahead of the clock,

@@ -438,6 +438,32 @@ static void the_living_may_be_limited(struct instance *instance)
         assert_null(seqnum_detach(client));
 }
 
+/* A time that is up before the number is used up: it is not used up, and the turn is free. */
+static void no_time_takes_no_number(struct instance *instance)
+{
+        struct seqnum_client *client;
+        struct seqnum *seq = start_with_invoices(instance, "", &client);
+        struct holder *holder = holder_new();
+        struct seqnum_run run;
+        int64_t number = -1;
+        pid_t pid;
+
+        assert_int_equal(must_next(seq), 1);
+        assert_int_equal(seqnum_set_timeout(client, 0), 0);
+        for (int i = 0; i < 3; i++) {
+                assert_int_equal(seqnum_next(seq, &number), -ETIMEDOUT);
+                assert_int_equal(seqnum_next_run(seq, 7, &run), -ETIMEDOUT);
+        }
+        assert_int_equal(number, -1);
+        pid = holder_start(instance, holder);
+        assert_int_equal(holder_await(holder), 2);
+        assert_int_equal(holder_commit(holder), 0);
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        instance_reap(instance, pid);
+        assert_int_equal(must_peek(seq), 3);
+        assert_null(seqnum_detach(client));
+}
+
 /* --- PID namespaces ------------------------------------------------------------------- */
 
 /* A holder that is process 1 of a namespace of its own; 0 where that is not permitted. */
@@ -577,6 +603,7 @@ int main(void)
                 instance_test(the_turn_of_the_dead_is_taken_soon),
                 instance_test(a_child_does_not_hold_on),
                 instance_test(the_living_may_be_limited),
+                instance_test(no_time_takes_no_number),
                 instance_test(namespaces_make_no_difference),
                 instance_test(commits_share_syncs),
         };
