@@ -67,14 +67,49 @@ static const char *option_meant(const struct cli_option *options, const char *wo
         return similar.found;
 }
 
+/* One of those before the verb: `word`, or the letter that getopt read last. NULL for none. */
+static const struct cli_option *global_option(const char *word)
+{
+        const struct cli_option *option = cli_program.options;
+        size_t length = strcspn(word, "=");
+
+        if (optopt)
+                return option_of(option, optopt);
+        for (; option->key; option++)
+                if (strlen(option->name) + 2 == length && strncmp(word, "--", 2) == 0 &&
+                    strncmp(word + 2, option->name, length - 2) == 0)
+                        return option;
+        return NULL;
+}
+
+/* An option behind the verb that belongs before it. */
+static void complain_of_place(const struct cli_option *option, const char *verb)
+{
+        const char *argument = option->argument ? option->argument : "", *between;
+        char shown[32];
+
+        if (optopt)
+                (void)snprintf(shown, sizeof(shown), "-%c", optopt);
+        else
+                (void)snprintf(shown, sizeof(shown), "--%s", option->name);
+        between = !*argument ? "" : optopt ? " " : "=";
+        cli_complain("%s stands before the verb: %s %s%s%s %s ...", shown, cli_program.name, shown,
+                     between, argument, verb);
+}
+
 /* What getopt stumbled over: `what` is '?' or ':', the word the one it read last. */
 static void complain_of_option(const struct cli_option *options, const char *verb, int what,
                                const char *word)
 {
         const struct cli_option *option = option_of(options, optopt);
         const char *meant = option_meant(options, word);
+        const struct cli_option *global = verb && !option ? global_option(word) : NULL;
         const char *space = verb ? " " : "", *name = cli_program.name;
 
+        if (global) {
+                complain_of_place(global, verb);
+                return;
+        }
         verb = verb ? verb : "";
         if (what == ':' && option)
                 cli_complain("--%s needs %s: see '%s%s%s --help'", option->name, option->argument,

@@ -108,6 +108,24 @@ static const struct cli_verb *verb_of(const char *word)
         return NULL;
 }
 
+const struct cli_option cli_help_options[] = {
+        CLI_OPTION_HELP,
+        {0},
+};
+
+int cli_help(const struct cli *cli, const struct cli_args *args)
+{
+        const struct cli_verb *verb;
+
+        (void)cli;
+        if (args->n_names == 0) {
+                print_usage(stdout);
+                return CLI_OK;
+        }
+        verb = verb_of(args->names[0]);
+        return verb ? print_verb_usage(verb) : CLI_USAGE;
+}
+
 static int run_verb(const struct cli *cli, int argc, char **argv)
 {
         const struct cli_verb *verb = verb_of(argv[0]);

@@ -57,6 +57,7 @@ static const struct cli_verb verbs[] = {
         {"bench", "[NAME]", "measure how fast draws are; uses numbers up", 0, 1, cli_bench_options,
          cli_bench, "  NAME        the sequence to draw from; none: the bare instruction alone\n",
          "  seqnum create scratch && seqnum bench scratch -p 2 && seqnum drop scratch\n"},
+        CLI_VERB_HELP("seqnum", "next"),
         {0},
 };
 

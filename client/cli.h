@@ -134,6 +134,18 @@ struct cli_verb {
         const char *example; /* command lines */
 };
 
+/* The verb that both commands have (cli-main.c): usage, of all or of one verb. */
+#define CLI_VERB_HELP(command, of_verb)                                                            \
+        {                                                                                          \
+                "help", "[VERB]", "show this, or a verb's options", 0, 1, cli_help_options,        \
+                        cli_help, "  VERB        one of those that '" command " help' shows\n",    \
+                        "  " command " help " of_verb "\n"                                         \
+        }
+
+extern const struct cli_option cli_help_options[];
+
+int cli_help(const struct cli *cli, const struct cli_args *args);
+
 /* What makes one command of cli-main.c and its tables: each defines its own. */
 struct cli_program {
         const char *name;

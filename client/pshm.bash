@@ -12,13 +12,13 @@ _pshm_verb_options() {
         read) echo "-o --offset= -n --count= -x --hex -h --help" ;;
         ls) echo "-l --long --json -h --help" ;;
         stat) echo "--json -h --help" ;;
-        resize | rm) echo "-h --help" ;;
+        resize | rm | help) echo "-h --help" ;;
         send) echo "-b --blocks= -s --block-size= -m --mode= -c --checksum -w --wait= -q --quiet -h --help" ;;
         recv) echo "-c --checksum -w --wait= -q --quiet -h --help" ;;
         esac
 }
 
-_pshm_verbs="create write read ls stat resize rm send recv"
+_pshm_verbs="create write read ls stat resize rm send recv help"
 
 # The words up to the cursor as pshm will see them: bash takes '=' and ':', which
 # names may have, for ends of words. Leaves them in _pshm_words.
@@ -97,6 +97,8 @@ _pshm() {
                 _pshm_offer "$current" $(_pshm_verb_options "$verb")
         elif [[ -z $verb ]]; then
                 _pshm_offer "$current" $_pshm_verbs
+        elif [[ $verb == help ]]; then
+                ((n > 0)) || _pshm_offer "$current" $_pshm_verbs
         elif [[ $verb == rm || $n == 0 && $verb == @(write|read|stat|resize|send|recv) ]]; then
                 _pshm_offer "$current" $(_pshm_names "$current")
         fi

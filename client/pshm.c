@@ -30,6 +30,7 @@ static const struct cli_verb verbs[] = {
          pshm_send_options, pshm_send, NAME_HELP, "  pshm send backup < backup.tar\n"},
         {"recv", "NAME", "print what 'pshm send' sends", 1, 1, pshm_recv_options, pshm_recv,
          NAME_HELP, "  pshm recv backup > backup.tar\n"},
+        CLI_VERB_HELP("pshm", "send"),
         {0},
 };
 

@@ -11,12 +11,12 @@ _seqnum_verb_options() {
         next) echo "-n --count= -f --format= --json -h --help" ;;
         list) echo "-l --long --json -h --help" ;;
         bench) echo "-p --processes= -d --duration= -n --count= --json -h --help" ;;
-        hold | metrics) echo "-h --help" ;;
+        hold | metrics | help) echo "-h --help" ;;
         peek | info | explain | create | alter | restart | drop | status) echo "--json -h --help" ;;
         esac
 }
 
-_seqnum_verbs="next peek hold list info explain create alter restart drop status metrics bench"
+_seqnum_verbs="next peek hold list info explain create alter restart drop status metrics bench help"
 
 # Keys of create and alter, as in seqnumd.ini(5).
 _seqnum_keys="kind= start= increment= min= max= cycle= reserve= hold_limit= epoch= node= \
@@ -121,6 +121,8 @@ _seqnum() {
                 done
         elif [[ $verb == @(create|alter) && $n -ge 1 ]]; then
                 _seqnum_offer "$current" $_seqnum_keys
+        elif [[ $verb == help ]]; then
+                ((n > 0)) || _seqnum_offer "$current" $_seqnum_verbs
         elif [[ $verb == drop || $verb != @(create|list|status|metrics) && $n == 0 ]]; then
                 _seqnum_offer "$current" $(_seqnum_names "$current")
         elif [[ $verb == hold && $n == 1 ]]; then

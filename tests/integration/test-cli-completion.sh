@@ -85,6 +85,8 @@ words() {
         offers "--shm=/x ne" next
         offers "-t 3 st" status
         offers "-t " ""
+        offers "help ne" next
+        offers "help next " ""
         for verb in $verbs; do
                 complete_line "$seqnum $verb --"
                 same "options of $verb" "$(options_told "$verb")" \

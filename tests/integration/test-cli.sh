@@ -91,6 +91,22 @@ usage() {
         refuse "a long option misspelt" 2 "did you mean '--format'?" "$seqnum" next --fromat orders
         refuse "one with an argument" 2 "did you mean '--count'?" "$seqnum" next --cuont=2 orders
         refuse "a global option misspelt" 2 "did you mean '--version'?" "$seqnum" --versoin
+        refuse "-t behind the verb" 2 "-t stands before the verb: seqnum -t SECONDS next ..." \
+                "$seqnum" next -t 5 orders
+        refuse "-s behind the verb" 2 "-s stands before the verb: seqnum -s SEGMENT status ..." \
+                "$seqnum" status -s /x
+        refuse "--shm behind the verb" 2 "--shm stands before the verb: seqnum --shm=SEGMENT list ..." \
+                "$seqnum" list --shm=/x
+        refuse "--version behind the verb" 2 "--version stands before the verb: seqnum --version" \
+                "$seqnum" list --version
+        run "$seqnum" help
+        same "help is --help" "0 $("$seqnum" --help)" "$status $out"
+        for verb in next help; do
+                run "$seqnum" help "$verb"
+                same "help $verb is $verb --help" "0 $("$seqnum" "$verb" --help)" "$status $out"
+        done
+        refuse "help for a verb misspelt" 2 "did you mean 'next'?" "$seqnum" help nxt
+        refuse "help for two" 2 "one argument too many" "$seqnum" help next list
         refuse "an option without its argument" 2 "needs COUNT" "$seqnum" next orders -n
         refuse "an argument to none" 2 "takes no argument" "$seqnum" list --json=yes
         refuse "a name missing" 2 "NAME is missing" "$seqnum" next

@@ -66,6 +66,8 @@ words() {
         offers "" $verbs
         offers "re" read resize recv
         offers "xyz" ""
+        offers "help se" send
+        offers "help send " ""
         for verb in $verbs; do
                 complete_line "$pshm $verb -"
                 same "options of $verb" "$(options_told "$verb")" \

@@ -52,6 +52,11 @@ usage() {
                 done
                 grep -q -- "--$option" "$tmp/help" || not_ok "--$option exists" "only in the man page"
         done
+        run "$pshm" help
+        same "help is --help" "0 $("$pshm" --help)" "$status $out"
+        run "$pshm" help send
+        same "help send is send --help" "0 $("$pshm" send --help)" "$status $out"
+        refuse "--version behind the verb" 2 "--version stands before the verb" "$pshm" ls --version
         refuse "a verb misspelt" 2 "did you mean 'create'" "$pshm" crate x 1
         refuse "a verb unlike any" 2 "unknown verb 'xyzzy': see 'pshm --help'" "$pshm" xyzzy
         refuse "an unknown option" 2 "unknown option '-z': see 'pshm rm --help'" "$pshm" rm -z x
