@@ -31,7 +31,7 @@ static void usage(FILE *stream)
                 "  -c, --config FILE    read FILE, not " SEQNUM_CONFIG_DIRECTORY "/seqnumd.ini\n"
                 "      --check-config   say all that is wrong with the file, and exit\n"
                 "      --version        print the version, and exit\n"
-                "      --help           print this, and exit\n",
+                "  -h, --help           print this, and exit\n",
                 stream);
 }
 
@@ -105,13 +105,13 @@ static int serve(const char *path, const char *instance)
 
 int main(int argc, char **argv)
 {
-        enum { CHECK_CONFIG = 256, VERSION, HELP };
+        enum { CHECK_CONFIG = 256, VERSION };
         static const struct option options[] = {
                 {"config", required_argument, NULL, 'c'},
                 {"instance", required_argument, NULL, 'i'},
                 {"check-config", no_argument, NULL, CHECK_CONFIG},
                 {"version", no_argument, NULL, VERSION},
-                {"help", no_argument, NULL, HELP},
+                {"help", no_argument, NULL, 'h'},
                 {NULL, 0, NULL, 0},
         };
         const char *path = NULL, *instance = NULL;
@@ -120,7 +120,7 @@ int main(int argc, char **argv)
         int option;
 
         log_open();
-        while ((option = getopt_long(argc, argv, "c:i:", options, NULL)) >= 0) {
+        while ((option = getopt_long(argc, argv, "c:i:h", options, NULL)) >= 0) {
                 switch (option) {
                 case 'c':
                         path = optarg;
@@ -141,7 +141,7 @@ int main(int argc, char **argv)
                 case VERSION:
                         puts("seqnumd " SEQNUM_VERSION);
                         return EX_OK;
-                case HELP:
+                case 'h':
                         usage(stdout);
                         return EX_OK;
                 default:

@@ -105,6 +105,8 @@ usage() {
                 run "$seqnum" help "$verb"
                 same "help $verb is $verb --help" "0 $("$seqnum" "$verb" --help)" "$status $out"
         done
+        run "$build/seqnumd" -h
+        same "seqnumd -h is --help, too" "0 $("$build/seqnumd" --help)" "$status $out"
         refuse "help for a verb misspelt" 2 "did you mean 'next'?" "$seqnum" help nxt
         refuse "help for two" 2 "one argument too many" "$seqnum" help next list
         refuse "an option without its argument" 2 "needs COUNT" "$seqnum" next orders -n
