@@ -267,7 +267,7 @@ $(BUILD)/tests/integration/test-%: $(BUILD)/tests/integration/test-%.o $(HARNESS
 		$(AGAINST_LIBRARY) $(CMOCKA_LIBS) $(TEST_LIBS)
 
 $(BUILD)/tests/integration/test-hiredis: TEST_LIBS = -lhiredis
-$(BUILD)/tests/integration/test-step-daemon: TEST_LIBS = -lsqlite3
+$(addprefix $(BUILD)/tests/integration/test-,step-daemon lying-state): TEST_LIBS = -lsqlite3
 
 $(BUILD)/tests/integration/test-%: tests/integration/test-%.cc $(BUILD)/$(LIBRARY)
 	@mkdir -p $(@D)

@@ -207,49 +207,70 @@ static size_t gather_positions(struct service *service, struct store_op *ops)
                         .type = STORE_SAVE,
                         .id = sequence->id,
                         .generation = sequence->generation,
+                        .name = sequence->name,
                         .position = position,
                 };
         }
         return n;
 }
 
-/* The store has the exact positions: note it, and grant what waited for it. */
-static void positions_saved(struct service *service)
+/* Those that the store has otherwise than we do, be it damaged or written to, go from `ops`. */
+static size_t leave_out_refused(struct store_op *ops, size_t n, const char *message)
 {
-        registry_each (&service->registry, sequence) {
-                uint64_t position;
+        size_t left = 0;
 
-                if (!sequence->frozen || !registry_at(&service->registry, sequence->slot) ||
-                    !window_next(service->segment, sequence, &position))
-                        continue;
-                sequence->lo = sequence->hi = position;
-                sequence->exact = true;
-                window_grant_rest(service->segment, sequence);
+        for (size_t i = 0; i < n; i++) {
+                if (committer_blames_op(ops[i].error))
+                        log_event(EVENT_STORE_FAILING, LOG_ERR, ops[i].name,
+                                  "the store refuses its exact position: %s; a start after a "
+                                  "reboot will skip what was reserved",
+                                  message);
+                else
+                        ops[left++] = ops[i];
         }
+        return left;
+}
+
+/* The store has the exact positions: note it, and grant what waited for it. */
+static void positions_saved(struct service *service, const struct store_op *ops, size_t n)
+{
+        for (size_t i = 0; i < n; i++) {
+                struct sequence *sequence = registry_find(&service->registry, ops[i].name);
+
+                sequence->lo = sequence->hi = ops[i].position;
+                sequence->exact = true;
+        }
+        registry_each (&service->registry, sequence)
+                if (sequence->exact && registry_at(&service->registry, sequence->slot))
+                        window_grant_rest(service->segment, sequence);
 }
 
 int service_freeze_all(struct service *service)
 {
         char message[COMMIT_MESSAGE_SIZE];
         struct store_op *ops;
-        size_t n;
+        size_t n, before;
         int r;
 
         ops = calloc(service->registry.n_sequences + 1, sizeof(*ops));
         if (!ops)
                 return -ENOMEM;
         n = gather_positions(service, ops);
-        r = service_commit(service, ops, n, message);
+        do {
+                before = n;
+                r = service_commit(service, ops, n, message);
+                if (committer_blames_op(r))
+                        n = leave_out_refused(ops, n, message);
+        } while (n < before);
+        if (r >= 0)
+                positions_saved(service, ops, n);
         free(ops);
-        if (r < 0) {
+        if (r < 0)
                 log_event(EVENT_STORE_FAILING, LOG_ERR, NULL,
                           "cannot save the exact positions: %s; a start after a reboot will skip "
                           "what was reserved",
                           message);
-                return r;
-        }
-        positions_saved(service);
-        return 0;
+        return r;
 }
 
 static void stop(struct service *service)

@@ -59,7 +59,7 @@ struct store_op {
         enum store_op_type type;
         uint64_t id;                   /* in: all but CREATE; out: CREATE */
         uint64_t generation;           /* in: RESERVE, SAVE; out: CREATE, REPLACE */
-        const char *name;              /* in: CREATE */
+        const char *name;              /* in: CREATE; else for the caller */
         struct sequence_params params; /* in: CREATE, REPLACE, TUNE */
         int64_t origin;                /* in: CREATE, REPLACE */
         uint64_t from;     /* in: RESERVE: nothing below is wanted; beyond hi: leaves a hole */

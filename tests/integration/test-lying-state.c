@@ -27,6 +27,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,14 @@ static void draw(const struct instance *instance, struct drawn *drawn, int count
                         drawn->count++;
                 }
         }
+        seqnum_detach(client);
+}
+
+static void expect_next(const struct instance *instance, const char *name, int64_t number)
+{
+        struct seqnum_client *client = instance_attach(instance);
+
+        assert_true(must_next(instance_open(client, name)) == number);
         seqnum_detach(client);
 }
 
@@ -171,6 +180,32 @@ static void store_replaced_while_in_use(struct instance *instance)
                 assert_true(instance_will_say(instance, "removed or replaced while in use"));
                 above_from_now_on(instance, &drawn);
         }
+}
+
+static void write_to_store(const struct instance *instance, const char *sql)
+{
+        char path[256];
+        sqlite3 *db;
+
+        (void)snprintf(path, sizeof(path), "%s/seqnumd.db", instance->state);
+        assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+        assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+        assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* Somebody has deleted a sequence from the living store; the others are saved exactly. */
+static void one_refused_at_a_stop(struct instance *instance)
+{
+        struct drawn drawn;
+
+        begin(instance, &drawn);
+        instance_forget_log(instance);
+        write_to_store(instance, "DELETE FROM sequence WHERE name = 'ticks'");
+        instance_stop(instance);
+        assert_true(instance_says(instance, "the store refuses its exact position"));
+        instance_unlink(instance);
+        instance_start(instance);
+        expect_next(instance, "orders", drawn.last[0] + 1);
 }
 
 /* --- half of it, or garbage --------------------------------------------------------------- */
@@ -456,6 +491,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 instance_test(backup_under_a_living_segment),
                 instance_test(store_replaced_while_in_use),
+                instance_test(one_refused_at_a_stop),
                 instance_test(store_spoiled),
                 instance_test(log_spoiled),
                 instance_test(replacement_interrupted),
