@@ -157,7 +157,7 @@ struct seqnum *seqnum_close(struct seqnum *seq);
  * Of kind time: an id that is larger than every one drawn before, made of the
  * time, the node and a serial. An id's time is at most 4 ms ahead of the clock,
  * unless the clock was stepped back; to enter a millisecond further ahead takes
- * a millisecond.
+ * a millisecond (-ETIMEDOUT where the timeout is shorter).
  *
  *   -ETIMEDOUT   nothing reserved and the daemon did not answer in time; at
  *                most this one number is skipped

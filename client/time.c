@@ -29,9 +29,9 @@ struct call {
         const struct view *view;
         uint64_t count;
         uint64_t deadline;
-        uint64_t waited_at; /* the value of `next` for which a millisecond was waited */
-        bool paced;         /* it was */
-        bool waited;        /* counted among those that had to wait */
+        uint64_t paced_at;    /* the value of `next` that was seen to lead */
+        uint64_t paced_since; /* CLOCK_MONOTONIC, usec, when it first was; 0: none was */
+        bool waited;          /* counted among those that had to wait */
 };
 
 static uint64_t now_index(const struct view *view)
@@ -110,6 +110,24 @@ static int settle_claim(struct call *call, uint64_t index)
         return r;
 }
 
+/*
+ * `next` leads. 1: it has for a millisecond and may be moved; 0: slept, look again. By
+ * the clock, not by having slept: a signal, a wake-up or the caller's little time may
+ * end a sleep at once.
+ */
+static int pace(struct call *call, uint64_t next, uint32_t wake)
+{
+        uint64_t now = clock_usec(CLOCK_MONOTONIC);
+
+        if (call->paced_since == 0 || call->paced_at != next) {
+                call->paced_at = next;
+                call->paced_since = now;
+        }
+        if (now - call->paced_since >= MSEC_USEC)
+                return 1;
+        return sleep_for(call, wake, call->paced_since + MSEC_USEC - now);
+}
+
 /* One attempt. 1: granted, at *ret_index; 0: look again; or a negative errno. */
 static int attempt(struct call *call, uint64_t *ret_index)
 {
@@ -121,6 +139,7 @@ static int attempt(struct call *call, uint64_t *ret_index)
         uint64_t ceiling = window_look(&view->window->ceiling);
         uint64_t floor = window_look(&view->window->floor);
         struct time_claim claim;
+        int r;
 
         if ((next & CELL_FROZEN) || view_retired(view))
                 return wait_for_daemon(call, wake);
@@ -135,11 +154,9 @@ static int attempt(struct call *call, uint64_t *ret_index)
         case TIME_CEILING:
                 return wait_for_daemon(call, wake);
         case TIME_LEADS:
-                if (!call->paced || call->waited_at != next) {
-                        call->paced = true;
-                        call->waited_at = next;
-                        return sleep_for(call, wake, MSEC_USEC);
-                }
+                r = pace(call, next, wake);
+                if (r <= 0)
+                        return r;
                 break;
         case TIME_CLAIM:
                 break;

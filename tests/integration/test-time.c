@@ -10,12 +10,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -402,6 +404,60 @@ static void bursts_borrow_little(struct instance *instance)
         seqnum_detach(client);
 }
 
+/*
+ * Draw milliseconds, each as a run of all that it has, faster than they pass; how far
+ * the last one drawn was ahead of the clock, in milliseconds.
+ */
+static int64_t race_ahead(struct seqnum *seq)
+{
+        uint64_t end = now_usec() + 200000 + scaled(300000);
+        int64_t lead = INT64_MIN;
+
+        while (now_usec() < end) {
+                struct seqnum_time told = {0};
+                struct seqnum_run run;
+                int r = seqnum_next_run(seq, 8, &run);
+
+                if (r == -ETIMEDOUT)
+                        continue;
+                assert_int_equal(r, 0);
+                assert_int_equal(seqnum_explain(seq, run.first, &told), 0);
+                if (told.unix_msec - told_usec() / MSEC > lead)
+                        lead = told.unix_msec - told_usec() / MSEC;
+        }
+        return lead;
+}
+
+static void on_alarm(int number)
+{
+        (void)number;
+}
+
+/* The millisecond that entering one takes is waited for, whatever ends the sleep early. */
+static void short_sleeps_borrow_no_more(struct instance *instance)
+{
+        static const uint64_t timeouts[] = {0, 20, 150, 999, 1500};
+        const struct itimerval often = {.it_interval.tv_usec = 100, .it_value.tv_usec = 100};
+        const struct itimerval never = {.it_value.tv_usec = 0};
+        struct seqnum_client *client;
+        struct seqnum *seq;
+
+        start_with_events(instance, "serial_bits = 3\n");
+        client = instance_attach(instance);
+        seq = instance_open(client, "events");
+        for (size_t i = 0; i < sizeof(timeouts) / sizeof(timeouts[0]); i++) {
+                assert_int_equal(seqnum_set_timeout(client, timeouts[i]), 0);
+                assert_in_range(race_ahead(seq) + 1000, 0, 1005);
+        }
+        assert_int_equal(seqnum_set_timeout(client, patience_usec(TIMEOUT_USEC)), 0);
+        (void)signal(SIGALRM, on_alarm);
+        assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+        assert_in_range(race_ahead(seq) + 1000, 0, 1005);
+        assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+        (void)signal(SIGALRM, SIG_DFL);
+        seqnum_detach(client);
+}
+
 /* --- the test, with the clock preloaded ------------------------------------------------------- */
 
 /*
@@ -454,6 +510,7 @@ int main(int argc, char **argv)
                 instance_test(survives_the_far_future),
                 instance_test(ids_tell_the_time),
                 instance_test(bursts_borrow_little),
+                instance_test(short_sleeps_borrow_no_more),
         };
         const char *path = getenv("SEQNUM_FAKE_CLOCK");
 
