@@ -27,6 +27,7 @@ struct changes {
         size_t n, room;
         struct store_op *ops;
         size_t n_ops;
+        int n_refused;
 };
 
 /* Most files ask for nothing new: room is made as changes are found. */
@@ -87,8 +88,8 @@ static void say_start(const struct service *service, const struct sequence *sequ
                           sequence->name, wanted->params.start);
 }
 
-/* One that cannot be changed as asked stays as it is; the others are changed. */
-static void compare_existing(struct service *service, struct change *change,
+/* One that cannot be changed as asked (false) stays as it is; the others are changed. */
+static bool compare_existing(struct service *service, struct change *change,
                              struct sequence *sequence, const struct config_sequence *wanted)
 {
         struct sequence_params params = params_for(sequence, wanted);
@@ -96,9 +97,10 @@ static void compare_existing(struct service *service, struct change *change,
 
         say_start(service, sequence, wanted);
         if (change_alter(service, sequence, &params, change, message) >= 0)
-                return;
+                return true;
         log_about(LOG_ERR, sequence->name, "cannot be altered: %s", message);
         change->type = CHANGE_NONE;
+        return false;
 }
 
 static int compare(struct service *service, struct changes *changes, const struct config *config)
@@ -111,7 +113,7 @@ static int compare(struct service *service, struct changes *changes, const struc
                 struct change change;
 
                 if (sequence)
-                        compare_existing(service, &change, sequence, wanted);
+                        changes->n_refused += !compare_existing(service, &change, sequence, wanted);
                 else
                         change_create(wanted->name, &wanted->params, &change);
                 if (change.type == CHANGE_NONE)
@@ -266,7 +268,7 @@ static int apply_sequences(struct service *service, const struct config *config)
         free(changes.items);
         free(changes.ops);
         refill_resume(&service->refill);
-        return r;
+        return r < 0 ? r : changes.n_refused;
 }
 
 int service_apply(struct service *service, struct config *config)
@@ -289,5 +291,5 @@ int service_apply(struct service *service, struct config *config)
         say_unlisted(service, config);
         config_forget_sequences(config);
         take_keys(service, config, group);
-        return 0;
+        return r;
 }

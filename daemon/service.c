@@ -315,6 +315,21 @@ static int on_commits(sd_event_source *source, int fd, uint32_t revents, void *u
         return 0;
 }
 
+static void take_config(struct service *service, struct config *config)
+{
+        const char *path = service->config->path;
+        int r = service_apply(service, config);
+
+        if (r < 0)
+                log_event(EVENT_CONFIG_BAD, LOG_ERR, NULL,
+                          "%s does not fit the running service; nothing was changed", path);
+        else if (r > 0)
+                log_event(EVENT_RELOADED, LOG_WARNING, NULL,
+                          "reloaded %s, but for %d sequences, which stay as they are", path, r);
+        else
+                log_event(EVENT_RELOADED, LOG_INFO, NULL, "reloaded %s", path);
+}
+
 static void reload(struct service *service)
 {
         struct config_errors errors = {0};
@@ -325,8 +340,8 @@ static void reload(struct service *service)
                         log_error("%s", errors.items[i]);
                 log_event(EVENT_CONFIG_BAD, LOG_ERR, NULL, "%s is not good; nothing was changed",
                           service->config->path);
-        } else if (service_apply(service, config) >= 0) {
-                log_event(EVENT_RELOADED, LOG_INFO, NULL, "reloaded %s", service->config->path);
+        } else {
+                take_config(service, config);
         }
         config_errors_clear(&errors);
         config_free(config);

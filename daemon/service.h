@@ -158,9 +158,9 @@ int service_recover(struct service *service);
 /* --- apply.c: what the configuration asks for --------------------------- */
 
 /*
- * Create and alter sequences as the configuration says, in one commit. 0, or
- * a negative errno with nothing changed; says in the log what it does and why
- * it does not. What was applied is taken out of `config` (its sequences, and
+ * Create and alter sequences as the configuration says, in one commit. How many
+ * stay as they are, since they cannot be altered so, or a negative errno with
+ * nothing changed; says in the log what it does and why it does not. What was applied is taken out of `config` (its sequences, and
  * its templates if it is not the service's own).
  */
 int service_apply(struct service *service, struct config *config);

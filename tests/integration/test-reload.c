@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "harness.h"
@@ -239,6 +240,49 @@ static void takes_a_restart(struct instance *instance)
         seqnum_detach(client.client);
 }
 
+/* What only the running service can tell is not right: as loud as a bad file. */
+static void does_not_fit(struct instance *instance)
+{
+        char text[256];
+
+        instance_configure(instance, "max_sequences = 2\n[sequence orders]\n");
+        instance_start(instance);
+        (void)snprintf(text, sizeof(text),
+                       "%s does not fit the running service; nothing was changed", instance->ini);
+        instance_configure(instance, "max_sequences = 2\n[sequence a]\n[sequence b]\n");
+        instance_reload(instance);
+        says(instance, text);
+        instance_forget_log(instance);
+        instance_configure(instance, "[sequence orders]\nincrement = 5\n");
+        shell("sed -i 's/^group =.*/group = no-such-group/' '%s'", instance->ini);
+        instance_reload(instance);
+        says(instance, "there is no such group");
+        says(instance, text);
+        assert_false(instance_says(instance, "reloaded"));
+        assert_int_equal(instance_info(instance, "orders", "increment"), 1);
+}
+
+/* Nor is a reload as if nothing were amiss that leaves a sequence as it was. */
+static void not_as_asked(struct instance *instance)
+{
+        instance_configure(instance, "[sequence orders]\n[sequence items]\n");
+        instance_start(instance);
+        assert_int_equal(strncmp(instance_ask(instance, "INCRBY orders 10"), ":10", 3), 0);
+        instance_configure(instance, "[sequence orders]\nmax = 5\n"
+                                     "[sequence items]\nkind = gapless\n"
+                                     "[sequence more]\n");
+        instance_reload(instance);
+        says(instance, "orders: cannot be altered");
+        says(instance, "items: cannot be altered");
+        says(instance, "more: created");
+        says(instance, "but for 2 sequences, which stay as they are");
+        instance_configure(instance, "[sequence orders]\n[sequence items]\n");
+        instance_forget_log(instance);
+        instance_reload(instance);
+        says(instance, "reloaded");
+        assert_false(instance_says(instance, "but for"));
+}
+
 /* The mode of the object follows the file. */
 static void mode(struct instance *instance)
 {
@@ -359,6 +403,8 @@ int main(void)
                 instance_test(what_would_apply_a_start),
                 instance_test(gone_from_the_file),
                 instance_test(takes_a_restart),
+                instance_test(does_not_fit),
+                instance_test(not_as_asked),
                 instance_test(mode),
                 instance_test(out_of_slots),
                 instance_test(killed_while_altering),
