@@ -528,12 +528,29 @@ static int take_file(struct loader *loader, FILE *file)
         return end_section(loader);
 }
 
+/* Whoever wants a name to come into being asks for it over the socket. */
+static int check_templates(struct loader *loader)
+{
+        const struct config *config = loader->config;
+
+        if (config->n_templates == 0 || *config->socket)
+                return 0;
+        return complain(loader, config->templates[0].line,
+                        "[sequence %s*] is a template, which needs the control socket; set "
+                        "socket, or remove the section",
+                        config->templates[0].name);
+}
+
 /* What needs all of [service], which may come last. */
 static int finish(struct loader *loader)
 {
         struct config *config = loader->config;
         uint32_t max = config->max_sequences;
+        int r;
 
+        r = check_templates(loader);
+        if (r < 0)
+                return r;
         for (size_t i = 0; i < config->n_sequences; i++)
                 if (config->sequences[i].params.reserve == RESERVE_OF_SERVICE)
                         config->sequences[i].params.reserve = config->reserve;

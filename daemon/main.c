@@ -80,7 +80,12 @@ static int check(const char *path, const char *instance)
 
         if (status != EX_OK)
                 return status;
-        printf("%s: good, %zu sequences\n", path, config->n_sequences);
+        printf("%s: good, %zu sequence%s", path, config->n_sequences,
+               config->n_sequences == 1 ? "" : "s");
+        if (config->n_templates > 0)
+                printf(", %zu template%s", config->n_templates,
+                       config->n_templates == 1 ? "" : "s");
+        puts("");
         config_free(config);
         return EX_OK;
 }

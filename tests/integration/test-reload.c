@@ -240,6 +240,19 @@ static void takes_a_restart(struct instance *instance)
         seqnum_detach(client.client);
 }
 
+/* Without serving: how much of what there is in the file. */
+static void check_config(struct instance *instance)
+{
+        instance_configure(instance, "[sequence orders]\n");
+        shell("test \"$(\"${SEQNUM_BUILD:-build}\"/seqnumd -c '%s' --check-config)\" = '%s: good, "
+              "1 sequence'",
+              instance->ini, instance->ini);
+        instance_configure(instance, "[sequence a]\n[sequence b]\n[sequence inv/*]\n");
+        shell("test \"$(\"${SEQNUM_BUILD:-build}\"/seqnumd -c '%s' --check-config)\" = "
+              "'%s: good, 2 sequences, 1 template'",
+              instance->ini, instance->ini);
+}
+
 /* What only the running service can tell is not right: as loud as a bad file. */
 static void does_not_fit(struct instance *instance)
 {
@@ -403,6 +416,7 @@ int main(void)
                 instance_test(what_would_apply_a_start),
                 instance_test(gone_from_the_file),
                 instance_test(takes_a_restart),
+                instance_test(check_config),
                 instance_test(does_not_fit),
                 instance_test(not_as_asked),
                 instance_test(mode),

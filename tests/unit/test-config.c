@@ -485,6 +485,16 @@ static void test_templates(void **state)
         config_free(config);
 }
 
+/* Nobody could ask for its sequences. */
+static void test_template_without_socket(void **state)
+{
+        (void)state;
+        assert_bad("[sequence inv/*]\n[sequence *]\n[service]\nsocket =\n",
+                   "1: [sequence inv/*] is a template, which needs the control socket; set socket, "
+                   "or remove the section\n");
+        config_free(load_good("[sequence orders]\n[service]\nsocket =\n"));
+}
+
 static void test_time(void **state)
 {
         static const struct {
@@ -985,6 +995,7 @@ int main(void)
                 cmocka_unit_test(test_control_characters),
                 cmocka_unit_test(test_unknown_keys),
                 cmocka_unit_test(test_templates),
+                cmocka_unit_test(test_template_without_socket),
                 cmocka_unit_test(test_time),
                 cmocka_unit_test(test_pairs),
                 cmocka_unit_test(test_sequence_names),
