@@ -193,15 +193,22 @@ struct mapping *mapping_free(struct mapping *mapping)
         return NULL;
 }
 
-bool mapping_current(const struct mapping *mapping, const char *shm)
+int mapping_named(const struct mapping *mapping, const char *shm)
 {
         struct stat status;
         int fd = object_open(shm, false, &status);
 
+        if (fd == -ENOENT || fd == -EMEDIUMTYPE || fd == -EACCES)
+                return 0;
         if (fd < 0)
-                return false;
+                return fd;
         close(fd);
         return status.st_dev == mapping->device && status.st_ino == mapping->inode;
+}
+
+bool mapping_current(const struct mapping *mapping, const char *shm)
+{
+        return mapping_named(mapping, shm) != 0;
 }
 
 /* A magic, once written, stays; where there is none there are zeros. */

@@ -55,7 +55,13 @@ int mapping_new(struct mapping **ret, const char *shm, unsigned flags);
 /* NULL is fine; returns NULL. `older` is not followed. */
 struct mapping *mapping_free(struct mapping *mapping);
 
-/* Does the name `shm` still lead to this object? */
+/*
+ * Does the name `shm` still lead to this object? 1 or 0; a negative errno where it cannot
+ * be told, for want of a file descriptor, say.
+ */
+int mapping_named(const struct mapping *mapping, const char *shm);
+
+/* The same for who waits: until the contrary is seen, it does. */
 bool mapping_current(const struct mapping *mapping, const char *shm);
 
 /* Was the object truncated, and zeros put in the place of a guarded mapping of it? */

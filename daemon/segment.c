@@ -161,7 +161,7 @@ bool segment_named(const struct segment *segment)
 
         if (fstat(segment->map.fd, &status) == 0 && status.st_nlink == 0)
                 return false;
-        return mapping_current(&segment->map, segment->shm);
+        return mapping_named(&segment->map, segment->shm) == 1;
 }
 
 static void read_boot_id(char id[static 40])

@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -261,12 +262,65 @@ static void waits_for_the_next(struct instance *instance)
         seqnum_detach(client.client);
 }
 
+/* --- no descriptor left -------------------------------------------------------- */
+
+static const char *const kinds[] = {"orders", "invoices", "events"};
+
+/* Each kind has been drawn from before the descriptors run out. */
+__attribute__((noreturn)) static void draw_without_descriptors(const struct instance *instance,
+                                                               const char *name,
+                                                               _Atomic(bool) *ready)
+{
+        const struct rlimit none = {0};
+        struct seqnum_client *client;
+        struct seqnum *seq;
+        int64_t first, second;
+        int r;
+
+        if (seqnum_attach(&client, instance->shm, 0) < 0 || seqnum_open(&seq, client, name) < 0 ||
+            seqnum_set_timeout(client, patience_usec(20000000)) < 0 ||
+            seqnum_next(seq, &first) < 0 || setrlimit(RLIMIT_NOFILE, &none) < 0)
+                _exit(100);
+        atomic_store(ready, true);
+        while (atomic_load(ready))
+                nap(1000);
+        r = seqnum_next(seq, &second);
+        _exit(r < 0 ? -r : second > first ? 0 : 101);
+}
+
+/* A process that can open no file waits for the next daemon like all others. */
+static void full_of_descriptors(struct instance *instance)
+{
+        enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
+        _Atomic(bool) *ready = shared_memory(KINDS * sizeof(*ready));
+        pid_t pids[KINDS];
+
+        instance_configure(instance, "[sequence orders]\n[sequence invoices]\nkind = gapless\n"
+                                     "[sequence events]\nkind = time\n");
+        instance_start(instance);
+        for (unsigned i = 0; i < KINDS; i++) {
+                pids[i] = instance_fork(instance);
+                if (pids[i] == 0)
+                        draw_without_descriptors(instance, kinds[i], &ready[i]);
+                while (!atomic_load(&ready[i]))
+                        nap(1000);
+        }
+        instance_stop(instance);
+        for (unsigned i = 0; i < KINDS; i++)
+                atomic_store(&ready[i], false);
+        nap(300000); /* they are waiting */
+        instance_start(instance);
+        for (unsigned i = 0; i < KINDS; i++)
+                assert_int_equal(instance_join(instance, pids[i], 20), 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                instance_test(window_lasts),     instance_test(limit_is_kept),
-                instance_test(rest_of_a_window), instance_test(daemon_hangs),
-                instance_test(nothing_is_lost),  instance_test(waits_for_the_next),
+                instance_test(window_lasts),        instance_test(limit_is_kept),
+                instance_test(rest_of_a_window),    instance_test(daemon_hangs),
+                instance_test(nothing_is_lost),     instance_test(waits_for_the_next),
+                instance_test(full_of_descriptors),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
