@@ -18,6 +18,7 @@ enum {
 const struct cli_option pshm_write_options[] = {
         {'o', "offset", "OFFSET", "where to begin (0)"},
         {'t', "truncate", NULL, "let the object end behind what is written"},
+        PSHM_OPTION_FORCE,
         CLI_OPTION_HELP,
         {0},
 };
@@ -127,6 +128,9 @@ int pshm_write(const struct cli *cli, const struct cli_args *args)
         (void)cli;
         if (arguments(args, name, &target.at) != 0)
                 return CLI_USAGE;
+        r = pshm_spare_served(args, "writing", name);
+        if (r != 0)
+                return r;
         target.fd = object_open(name, true, &status);
         if (target.fd < 0)
                 return pshm_fail("opening", name, target.fd);
@@ -223,6 +227,11 @@ static int check_range(const char *name, uint64_t size, uint64_t offset, uint64_
 {
         if (offset <= size && count <= size - offset)
                 return 0;
+        if (offset > size) {
+                cli_complain("reading %s: it ends at byte %" PRIu64 ", before byte %" PRIu64, name,
+                             size, offset);
+                return CLI_NO;
+        }
         cli_complain("reading %s: it has %" PRIu64 " bytes, too few for %" PRIu64
                      " from byte %" PRIu64 " on",
                      name, size, count, offset);

@@ -34,6 +34,7 @@ static bool look_for_segment(struct pshm_look *look, int fd)
                 return false;
         look->kind = PSHM_SEGMENT;
         look->sequences = see_u32(&header.n_sequences);
+        look->daemon = see_u32(&header.daemon_pid);
         look->served = lock_query(fd, SEGMENT_LOCK_DAEMON) == 1;
         return true;
 }
@@ -90,6 +91,28 @@ const char *pshm_look_instance(const struct pshm_look *look)
         if (strncmp(look->name, INSTANCE_PREFIX, strlen(INSTANCE_PREFIX)) == 0)
                 return look->name + strlen(INSTANCE_PREFIX);
         return look->name + 1;
+}
+
+bool pshm_served(const char *name, uint32_t *ret_daemon)
+{
+        struct pshm_look look;
+
+        if (pshm_look(&look, name) < 0 || look.kind != PSHM_SEGMENT || !look.served)
+                return false;
+        *ret_daemon = look.daemon;
+        return true;
+}
+
+int pshm_spare_served(const struct cli_args *args, const char *what, const char *name)
+{
+        uint32_t daemon;
+
+        if (args->values['f'] || !pshm_served(name, &daemon))
+                return 0;
+        cli_complain("%s %s: it is a segment that process %" PRIu32
+                     " serves (-f does it nevertheless)",
+                     what, name, daemon);
+        return CLI_NO;
 }
 
 const char *pshm_shown(const char *name, char text[static PSHM_NAME_SIZE])

@@ -31,11 +31,13 @@ const struct cli_option pshm_create_options[] = {
 };
 
 const struct cli_option pshm_resize_options[] = {
+        PSHM_OPTION_FORCE,
         CLI_OPTION_HELP,
         {0},
 };
 
 const struct cli_option pshm_rm_options[] = {
+        PSHM_OPTION_FORCE,
         CLI_OPTION_HELP,
         {0},
 };
@@ -176,6 +178,9 @@ int pshm_resize(const struct cli *cli, const struct cli_args *args)
         if (pshm_name(args->names[0], name) != 0 ||
             pshm_size(args->names[1], "the size", 0, PSHM_SIZE_MAX, &size) != 0)
                 return CLI_USAGE;
+        r = pshm_spare_served(args, "resizing", name);
+        if (r != 0)
+                return r;
         fd = object_open(name, true, &status);
         if (fd < 0)
                 return pshm_fail("opening", name, fd);
@@ -186,10 +191,23 @@ int pshm_resize(const struct cli *cli, const struct cli_args *args)
 
 /* --- none any more --------------------------------------------------------- */
 
+static int remove_one(const struct cli_args *args, const char *name)
+{
+        char path[PSHM_PATH_SIZE];
+        int r = pshm_spare_served(args, "removing", name);
+
+        if (r != 0)
+                return r;
+        pshm_path(name, path);
+        if (unlink(path) < 0)
+                return pshm_fail("removing", name, errno == EISDIR ? -EMEDIUMTYPE : -errno);
+        return CLI_OK;
+}
+
 int pshm_rm(const struct cli *cli, const struct cli_args *args)
 {
-        char name[PSHM_NAME_SIZE], path[PSHM_PATH_SIZE];
-        int status = CLI_OK;
+        char name[PSHM_NAME_SIZE];
+        int status = CLI_OK, r;
 
         (void)cli;
         for (int i = 0; i < args->n_names; i++)
@@ -197,10 +215,9 @@ int pshm_rm(const struct cli *cli, const struct cli_args *args)
                         return CLI_USAGE;
         for (int i = 0; i < args->n_names; i++) {
                 (void)pshm_name(args->names[i], name);
-                pshm_path(name, path);
-                if (unlink(path) < 0)
-                        status = pshm_fail("removing", name,
-                                           errno == EISDIR ? -EMEDIUMTYPE : -errno);
+                r = remove_one(args, name);
+                if (r != 0)
+                        status = r;
         }
         return status;
 }

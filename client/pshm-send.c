@@ -194,8 +194,16 @@ static int read_setup(const struct cli_args *args, struct stream_setup *ret)
 
 static int fail_to_begin(const char *name, int error)
 {
+        uint32_t daemon;
+
         if (error == -EBUSY) {
                 cli_complain("%s: another sender has it", name);
+                return CLI_NO;
+        }
+        if (error == -EEXIST && pshm_served(name, &daemon)) {
+                cli_complain("%s: it is a segment that process %" PRIu32
+                             " serves: give the stream another name",
+                             name, daemon);
                 return CLI_NO;
         }
         if (error == -EEXIST) {

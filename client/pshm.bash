@@ -8,11 +8,12 @@
 _pshm_verb_options() {
         case $1 in
         create) echo "-m --mode= -x --exclusive -f --force -h --help" ;;
-        write) echo "-o --offset= -t --truncate -h --help" ;;
+        write) echo "-o --offset= -t --truncate -f --force -h --help" ;;
         read) echo "-o --offset= -n --count= -x --hex -h --help" ;;
         ls) echo "-l --long --json -h --help" ;;
         stat) echo "--json -h --help" ;;
-        resize | rm | help) echo "-h --help" ;;
+        resize | rm) echo "-f --force -h --help" ;;
+        help) echo "-h --help" ;;
         send) echo "-b --blocks= -s --block-size= -m --mode= -c --checksum -w --wait= -q --quiet -h --help" ;;
         recv) echo "-c --checksum -w --wait= -q --quiet -h --help" ;;
         esac

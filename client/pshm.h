@@ -36,6 +36,11 @@ enum {
         PSHM_NO_SPACE = 73, /* EX_CANTCREAT */
 };
 
+#define PSHM_OPTION_FORCE                                                                          \
+        {                                                                                          \
+                'f', "force", NULL, "also if it is a segment that seqnumd serves"                  \
+        }
+
 extern const struct cli_option pshm_create_options[], pshm_write_options[], pshm_read_options[],
         pshm_ls_options[], pshm_stat_options[], pshm_rm_options[], pshm_resize_options[],
         pshm_send_options[], pshm_recv_options[];
@@ -140,7 +145,8 @@ struct pshm_look {
 
         /* PSHM_SEGMENT */
         uint32_t sequences;
-        bool served; /* a daemon looks after it */
+        bool served;     /* a daemon looks after it, */
+        uint32_t daemon; /* this process, as it says */
 
         /* PSHM_STREAM */
         uint32_t blocks;
@@ -150,6 +156,12 @@ struct pshm_look {
 
 /* 0, -ENOENT, or another errno. */
 int pshm_look(struct pshm_look *ret, const char *name);
+
+/* Is it a segment that a daemon, process *ret_daemon, looks after? */
+bool pshm_served(const char *name, uint32_t *ret_daemon);
+
+/* Without option -f: 0, or CLI_NO after saying that what is served is not for `what`. */
+int pshm_spare_served(const struct cli_args *args, const char *what, const char *name);
 
 /* Anybody may name an object as he likes: what a terminal and JSON take of it. */
 const char *pshm_shown(const char *name, char text[static PSHM_NAME_SIZE]);

@@ -76,6 +76,14 @@ contains() {
         esac
 }
 
+# lacks WHAT PART WHOLE
+lacks() {
+        case $3 in
+        *"$2"*) not_ok "$1" "not expected: $2" "got: $3" ;;
+        *) ok "$1" ;;
+        esac
+}
+
 # run COMMAND...: leaves $status, $out and $err
 run() {
         "$@" > "$tmp/out" 2> "$tmp/err"

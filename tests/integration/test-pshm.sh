@@ -147,7 +147,10 @@ bytes() {
         refuse "input that does not fit" 1 "ends at byte 300000" "$pshm" write -o 299990 "$mine" < "$tmp/data"
         same "as much as fits is there" "$(head -c 10 "$tmp/data" | md5sum)" "$("$pshm" read -o 299990 "$mine" | md5sum)"
         refuse "to read more than there is" 1 "it has 300000 bytes, too few for 11" "$pshm" read -o 299990 -n 11 "$mine"
-        refuse "to read behind the end" 1 "too few" "$pshm" read -o 300001 "$mine"
+        refuse "to read behind the end" 1 "it ends at byte 300000, before byte 300001" \
+                "$pshm" read -o 300001 "$mine"
+        refuse "some bytes of there" 1 "it ends at byte 300000, before byte 300001" \
+                "$pshm" read -n 5 -o 300001 "$mine"
         expect "to read nothing at the end" 0 "" "$pshm" read -o 300000 "$mine"
         refuse "an offset that is none" 2 "the offset 'x' is none" "$pshm" read -o x "$mine"
         refuse "a count that is none" 2 "the count '-5' is none" "$pshm" read -n -5 "$mine"
@@ -229,7 +232,7 @@ assert lib.sem_open(b'/$mine', os.O_CREAT, 0o600, 1)
 }
 
 segments() {
-        local weird=seqnumd.$'\x1b[31m'$mine
+        local weird=seqnumd.$'\x1b[31m'$mine header size verb
 
         printf '[service]\nshm = %s\nstate = %s\nsocket = %s\ngroup =\n[sequence a]\n[sequence b]\n' \
                 "$SEQNUM_SHM" "$tmp/state" "$tmp/socket" > "$tmp/ini"
@@ -246,9 +249,23 @@ segments() {
         contains "nor is an instance's name shown raw" "segment: of instance ?[31m$mine, 2" \
                 "$(listed_long "seqnumd.?[31m$mine")"
         rm "/dev/shm/$weird"
-        refuse "no stream replaces it" 1 "it is no stream" "$pshm" send "$SEQNUM_SHM" < /dev/null
+        refuse "no stream replaces it" 1 "is a segment that process $daemon serves" \
+                "$pshm" send "$SEQNUM_SHM" < /dev/null
+        lacks "and nobody is told to remove it" "pshm rm" "$err"
+        header=$(head -c 112 "/dev/shm$SEQNUM_SHM" | md5sum)
+        size=$(stat -c %s "/dev/shm$SEQNUM_SHM")
+        for verb in "write $SEQNUM_SHM foo" "write -t $SEQNUM_SHM foo" "resize $SEQNUM_SHM 4K" \
+                "resize $SEQNUM_SHM 1G" "rm $SEQNUM_SHM"; do
+                # shellcheck disable=SC2086 # words
+                refuse "served: ${verb/$SEQNUM_SHM /}" 1 \
+                        "it is a segment that process $daemon serves (-f does it nevertheless)" \
+                        "$pshm" $verb < /dev/null
+        done
+        same "all of it is there" "$size" "$(stat -c %s "/dev/shm$SEQNUM_SHM")"
+        same "what never changes is as it was" "$header" "$(head -c 112 "/dev/shm$SEQNUM_SHM" | md5sum)"
         refuse "nor is it received" 65 "is no stream" "$pshm" recv "$SEQNUM_SHM"
         stop_daemon KILL
+        expect "what nobody serves is written" 0 "" "$pshm" write -o 64K "$SEQNUM_SHM" foo
         same "and that nobody looks after it" false "$(listed "${SEQNUM_SHM#/}" .served)"
 }
 
