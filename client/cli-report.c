@@ -120,6 +120,21 @@ int cli_check_name(const char *name)
         return CLI_USAGE;
 }
 
+/*
+ * Open what is there: who only looks brings no name into being that a template would
+ * allow for, a mistyped one perhaps. Without time to ask the daemon nobody is asked.
+ */
+static int find(const struct cli *cli, struct seqnum_client *client, const char *name,
+                struct seqnum **ret)
+{
+        int r;
+
+        seqnum_set_timeout(client, 0);
+        r = seqnum_open(ret, client, name);
+        seqnum_set_timeout(client, cli->timeout_usec);
+        return r == -ETIMEDOUT ? -ENOENT : r;
+}
+
 int cli_open(const struct cli *cli, unsigned flags, const char *name,
              struct seqnum_client **ret_client, struct seqnum **ret)
 {
@@ -131,7 +146,7 @@ int cli_open(const struct cli *cli, unsigned flags, const char *name,
                 r = cli_attach(cli, flags, &client);
         if (r != 0 || !client)
                 return r;
-        r = seqnum_open(ret, client, name);
+        r = flags & SEQNUM_RDONLY ? find(cli, client, name, ret) : seqnum_open(ret, client, name);
         if (r == 0) {
                 *ret_client = client;
                 return 0;

@@ -236,7 +236,10 @@ int cli_no_sequence(const struct mapping *mapping, const char *name);
 /* 0, or CLI_USAGE after saying that `name` is none. */
 int cli_check_name(const char *name);
 
-/* Attach; attach and open `name`. 0, or the exit status after saying why. */
+/*
+ * Attach; attach and open `name`. 0, or the exit status after saying why. With
+ * SEQNUM_RDONLY no template makes the sequence.
+ */
 int cli_attach(const struct cli *cli, unsigned flags, struct seqnum_client **ret);
 int cli_open(const struct cli *cli, unsigned flags, const char *name,
              struct seqnum_client **ret_client, struct seqnum **ret);

@@ -162,10 +162,13 @@ drop() {
 templates() {
         expect "a template's first number" 0 100 "$seqnum" next invoice/acme
         expect "and its second" 0 101 "$seqnum" next invoice/acme
-        expect "peek makes one, too" 0 100 "$seqnum" peek invoice/peeked
+        refuse "peek makes none" 1 "no such sequence" "$seqnum" peek invoice/peeked
+        refuse "nor does info" 1 "no such sequence" "$seqnum" info invoice/peeked
+        refuse "nor does explain" 1 "no such sequence" "$seqnum" explain invoice/peeked 1
+        expect "what is there is looked at" 0 102 "$seqnum" peek invoice/acme
         refuse "no template" 1 "no such sequence" "$seqnum" next receipt/acme
         run "$seqnum" list
-        same "no other came into being" 2 "$(grep -c ^invoice/ "$tmp/out")"
+        same "no other came into being" 1 "$(grep -c ^invoice/ "$tmp/out")"
         "$seqnum" drop invoice/acme
         run "$seqnum" list --json
         same "list does not bring a dropped one back" 0 \
