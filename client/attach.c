@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "atomic.h"
+#include "cancel.h"
 #include "guard.h"
 #include "lock.h"
 #include "object.h"
@@ -195,6 +196,7 @@ struct mapping *mapping_free(struct mapping *mapping)
 
 int mapping_named(const struct mapping *mapping, const char *shm)
 {
+        CANCEL_DEFERRED;
         struct stat status;
         int fd = object_open(shm, false, &status);
 

@@ -14,6 +14,7 @@
 #include "ask.h"
 #include "atomic.h"
 #include "block.h"
+#include "cancel.h"
 #include "directory.h"
 #include "guard.h"
 #include "turn.h"
@@ -37,6 +38,7 @@ static pthread_mutex_t clients_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct seqnum_client *clients;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static int fork_error;
+static int forker_cancel_state; /* under clients_lock */
 
 /* The kernel's locks on the parent's ids are shared by every copy of the file. */
 static void close_turn_files(struct seqnum_client *client)
@@ -51,16 +53,27 @@ static void close_turn_files(struct seqnum_client *client)
 /* Lock everything, so that the child's copy is in no half-made state. */
 static void before_fork(void)
 {
+        int state = cancel_defer();
+
         pthread_mutex_lock(&clients_lock);
+        forker_cancel_state = state;
         for (struct seqnum_client *c = clients; c; c = c->next)
                 pthread_mutex_lock(&c->lock);
+}
+
+static void after_fork(void)
+{
+        int state = forker_cancel_state;
+
+        pthread_mutex_unlock(&clients_lock);
+        cancel_restore(&state);
 }
 
 static void after_fork_in_parent(void)
 {
         for (struct seqnum_client *c = clients; c; c = c->next)
                 pthread_mutex_unlock(&c->lock);
-        pthread_mutex_unlock(&clients_lock);
+        after_fork();
 }
 
 static void after_fork_in_child(void)
@@ -75,7 +88,7 @@ static void after_fork_in_child(void)
                 }
                 pthread_mutex_unlock(&c->lock);
         }
-        pthread_mutex_unlock(&clients_lock);
+        after_fork();
 }
 
 static void watch_forks(void)
@@ -267,6 +280,7 @@ const struct view *handle_view_of(struct seqnum *seq, const uint64_t *next)
 
 int handle_renew(struct seqnum *seq, const struct view *stale)
 {
+        CANCEL_DEFERRED;
         int r;
 
         pthread_mutex_lock(&seq->client->lock);
@@ -334,6 +348,7 @@ static int turn_file_new(struct seqnum_client *client, const struct mapping *map
 int client_turn_file(struct seqnum_client *client, const struct mapping *mapping,
                      const struct turn_file **ret)
 {
+        CANCEL_DEFERRED;
         struct turn_file *file;
         int r = 0;
 
@@ -351,6 +366,7 @@ int client_turn_file(struct seqnum_client *client, const struct mapping *mapping
 
 int seqnum_attach(struct seqnum_client **ret, const char *shm, unsigned flags)
 {
+        CANCEL_DEFERRED;
         struct seqnum_client *client;
         int r;
 
@@ -405,6 +421,7 @@ static void handle_free(struct seqnum *seq)
 
 struct seqnum_client *seqnum_detach(struct seqnum_client *client)
 {
+        CANCEL_DEFERRED;
         struct turn_file *older_file;
         struct mapping *older;
         struct seqnum *next;
@@ -482,6 +499,7 @@ static int client_ask(struct seqnum_client *client, const char *name)
 
 int seqnum_open(struct seqnum **ret, struct seqnum_client *client, const char *name)
 {
+        CANCEL_DEFERRED;
         size_t length = strnlen(name, SEQUENCE_NAME_MAX + 1);
         struct seqnum *seq;
         int r;

@@ -25,7 +25,8 @@
  * Threads. Every function may be called by any thread at any time, with the
  * usual exception: a handle must not be in use by another thread while it is
  * closed or detached. Handles may be shared; a draw takes no lock, except to
- * look its name up again.
+ * look its name up again. None is a point of cancellation: a thread that is cancelled
+ * in one ends after it; cancellation of the asynchronous type is not allowed for.
  *
  * Waiting. A draw waits only when the numbers reserved are used up (the daemon
  * is away, or its disk is slow), and never longer than seqnum_set_timeout()

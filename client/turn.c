@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "atomic.h"
+#include "cancel.h"
 #include "clock.h"
 #include "lock.h"
 #include "token.h"
@@ -50,6 +51,7 @@ static int random_id(uint64_t *ret)
 
 int turn_id_take(int turns_fd, uint64_t *ret)
 {
+        CANCEL_DEFERRED;
         uint64_t id = 0;
         int r;
 
@@ -93,6 +95,8 @@ bool turn_try(struct cell *cell, uint64_t id)
 
 void turn_wait(struct cell *cell, uint64_t usec)
 {
+        CANCEL_DEFERRED; /* sem_timedwait(3) */
+
         /* A token, the end of the time, a signal: all the same to who looks again. */
         if (semaphore_expect(&cell->turn))
                 semaphore_doze(&cell->turn, usec);

@@ -11,6 +11,8 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "harness.h"
 
@@ -146,6 +148,124 @@ static void handles_come_and_go(struct instance *instance)
         seqnum_detach(shared.client);
 }
 
+/* --- threads that are cancelled --------------------------------------------------- */
+
+struct victim {
+        struct seqnum_client *client;
+        struct seqnum *orders, *invoices;
+        const char *shm;
+        int (*call)(struct victim *victim);
+        int result; /* of the call, if it returned */
+        bool returned;
+};
+
+static int call_open(struct victim *victim)
+{
+        struct seqnum *seq;
+
+        return seqnum_open(&seq, victim->client, "other");
+}
+
+static int call_open_of_template(struct victim *victim)
+{
+        struct seqnum *seq;
+
+        return seqnum_open(&seq, victim->client, "made/now");
+}
+
+static int call_attach(struct victim *victim)
+{
+        struct seqnum_client *client;
+        int r = seqnum_attach(&client, victim->shm, 0);
+
+        if (r == 0)
+                seqnum_detach(client);
+        return r;
+}
+
+static int call_next(struct victim *victim)
+{
+        struct seqnum_run run;
+
+        return seqnum_next_run(victim->orders, 1000000, &run);
+}
+
+static int call_next_gapless(struct victim *victim)
+{
+        int64_t number;
+
+        return seqnum_next(victim->invoices, &number);
+}
+
+static void *be_cancelled(void *argument)
+{
+        struct victim *victim = argument;
+
+        (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+        (void)pthread_cancel(pthread_self());
+        (void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+        victim->result = victim->call(victim);
+        victim->returned = true;
+        pthread_testcancel();
+        return NULL;
+}
+
+/* Did the call return, and its thread end only then? */
+static bool outlives_cancellation(struct victim *victim, int (*call)(struct victim *), int expected)
+{
+        pthread_t thread;
+        void *ended_by = NULL;
+
+        victim->call = call;
+        victim->returned = false;
+        return pthread_create(&thread, NULL, be_cancelled, victim) == 0 &&
+               pthread_join(thread, &ended_by) == 0 && ended_by == PTHREAD_CANCELED &&
+               victim->returned && victim->result == expected;
+}
+
+/* In a child, which may come to hang. */
+__attribute__((noreturn)) static void cancel_all(struct victim *victim)
+{
+        static const struct {
+                int (*call)(struct victim *);
+                int expected;
+        } calls[] = {
+                {call_open, 0},          {call_open_of_template, -ETIMEDOUT}, {call_attach, 0},
+                {call_next, -ETIMEDOUT}, {call_next_gapless, -ETIMEDOUT},
+        };
+        pid_t pid;
+
+        for (int round = 0; round < 2; round++)
+                for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+                        if (!outlives_cancellation(victim, calls[i].call, calls[i].expected))
+                                _exit(1 + (int)i);
+        pid = fork();
+        if (pid == 0)
+                _exit(0);
+        _exit(pid < 0 || waitpid(pid, NULL, 0) != pid ? 100 : 0);
+}
+
+/* While the daemon is away, so that they look around with the lock held. */
+static void cancelled_threads_hold_no_lock(struct instance *instance)
+{
+        struct victim victim = {.shm = instance->shm};
+        pid_t pid;
+
+        instance_configure(instance, "[sequence orders]\nreserve = 100\n[sequence other]\n"
+                                     "[sequence invoices]\nkind = gapless\n[sequence made/*]\n");
+        instance_start(instance);
+        instance_kill(instance);
+        pid = instance_fork(instance);
+        if (pid == 0) {
+                victim.client = instance_attach(instance);
+                victim.orders = instance_open(victim.client, "orders");
+                victim.invoices = instance_open(victim.client, "invoices");
+                (void)seqnum_set_timeout(victim.client, 100000);
+                cancel_all(&victim);
+        }
+        assert_int_equal(instance_join(instance, pid, 20), 0);
+}
+
 /* --- the rest of the interface --------------------------------------------------- */
 
 static void read_only(struct instance *instance)
@@ -209,11 +329,9 @@ static void refusals(struct instance *instance)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                instance_test(one_handle),
-                instance_test(handle_moves),
-                instance_test(handles_come_and_go),
-                instance_test(read_only),
-                instance_test(refusals),
+                instance_test(one_handle),          instance_test(handle_moves),
+                instance_test(handles_come_and_go), instance_test(cancelled_threads_hold_no_lock),
+                instance_test(read_only),           instance_test(refusals),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
