@@ -193,7 +193,9 @@ static void test_remove_by_a_damaged_link(void **state)
 
         add_name(names, "orders");
         for (uint64_t back = 8; back <= sizeof(struct directory_entry); back += 8) {
-                publish_u64(&segment->map.buckets[directory_hash("orders", 6) & 63], -back);
+                publish_u64((_Atomic(uint64_t) *)&segment->map
+                                    .buckets[directory_hash("orders", 6) & 63],
+                            -back);
                 segment_remove(segment, "orders", 0);
         }
 }
