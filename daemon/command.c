@@ -206,6 +206,21 @@ static const struct command *find(const struct resp_argument *name)
         return NULL;
 }
 
+/* Of Redis, not of ours, and yet like one of ours: who asks for them makes no slip. */
+static const char *const others[] = {
+        "DECR",  "DECRBY", "DEL",  "GETEX", "HEXISTS", "HGET",  "HINCRBY",
+        "HMGET", "HSCAN",  "HSET", "LSET",  "MGET",    "MSET",  "SCARD",
+        "SET",   "SSCAN",  "TIME", "WAIT",  "XINFO",   "ZSCAN", "ZINCRBY",
+};
+
+static bool is_of_redis(const char *word)
+{
+        for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+                if (strcmp(word, others[i]) == 0)
+                        return true;
+        return false;
+}
+
 static void unknown(struct session *session, const struct resp_request *request)
 {
         struct similar similar;
@@ -216,7 +231,7 @@ static void unknown(struct session *session, const struct resp_request *request)
                 if (*c >= 'a' && *c <= 'z')
                         *c = (char)(*c - 'a' + 'A');
         similar = similar_to(word, strlen(word));
-        for (size_t i = 0; i < N_COMMANDS; i++)
+        for (size_t i = 0; i < N_COMMANDS && !is_of_redis(word); i++)
                 similar_try(&similar, commands[i].name, strlen(commands[i].name));
         if (similar.found)
                 resp_error(&session->out, "ERR", "unknown command '%s': did you mean %s?", word,

@@ -71,6 +71,10 @@ contains "SELECT 1 is refused" "out of range" "$(redis SELECT 1)"
 
 contains "no such sequence" "NOTFOUND no such sequence 'nobody'" "$(redis INCR nobody)"
 contains "unknown command" "did you mean INCR?" "$(redis INCRR orders)"
+for word in DECR decrby DEL SET MGET SSCAN; do
+        same "a command of Redis is not taken for a slip: $word" \
+                "ERR unknown command '${word^^}'; seqnumd(8) has those there are" "$(redis $word orders)"
+done
 contains "a count of 0" "out of range: use 1 to 4294967295" "$(redis INCRBY orders 0)"
 contains "a negative count" "out of range" "$(redis INCRBY orders -5)"
 contains "no number" "not an integer" "$(redis INCRBY orders 1x)"
@@ -100,6 +104,13 @@ contains "a bad name" "no name of a sequence" "$(redis SEQ.CREATE 'a b')"
 says "a template on first use" 1 INCR invoice/acme
 says "SEQ.OPEN makes it too" OK SEQ.OPEN invoice/other
 contains "no template" "NOTFOUND" "$(redis SEQ.OPEN nothing/of/it)"
+for word in GET SEQ.PEEK SEQ.INFO EXISTS TYPE; do
+        redis $word invoice/looked > /dev/null
+done
+redis SEQ.EXPLAIN invoice/looked 1 > /dev/null
+same "looking makes none" "" "$(redis --scan --pattern invoice/looked | lines)"
+says "SEQ.NEXT makes it" 1 SEQ.NEXT invoice/next
+says "SEQ.BEGIN makes it" 1 SEQ.BEGIN invoice/begun
 
 # --- transactions: bound to the connection ------------------------------------------------
 
