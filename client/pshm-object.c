@@ -14,6 +14,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "pshm-stream.h"
 #include "pshm.h"
 
 /* Of an object whose mode nobody stated, as the textbook has it. */
@@ -96,16 +97,16 @@ int pshm_object_link(int fd, const char *name)
 
 static int link_in_place(int fd, const char *name)
 {
-        char path[PSHM_PATH_SIZE];
-        int r = -EEXIST;
+        for (int i = 0; i < REPLACE_ATTEMPTS; i++) {
+                int r = pshm_object_link(fd, name);
 
-        pshm_path(name, path);
-        for (int i = 0; i < REPLACE_ATTEMPTS && r == -EEXIST; i++) {
-                r = pshm_object_link(fd, name);
-                if (r == -EEXIST && unlink(path) < 0 && errno != ENOENT)
-                        return errno == EISDIR ? -EMEDIUMTYPE : -errno;
+                if (r != -EEXIST)
+                        return r;
+                r = stream_unlink(name);
+                if (r < 0 && r != -ENOENT)
+                        return r;
         }
-        return r;
+        return -EEXIST;
 }
 
 int pshm_create(const struct cli *cli, const struct cli_args *args)
@@ -193,15 +194,12 @@ int pshm_resize(const struct cli *cli, const struct cli_args *args)
 
 static int remove_one(const struct cli_args *args, const char *name)
 {
-        char path[PSHM_PATH_SIZE];
         int r = pshm_spare_served(args, "removing", name);
 
         if (r != 0)
                 return r;
-        pshm_path(name, path);
-        if (unlink(path) < 0)
-                return pshm_fail("removing", name, errno == EISDIR ? -EMEDIUMTYPE : -errno);
-        return CLI_OK;
+        r = stream_unlink(name);
+        return r < 0 ? pshm_fail("removing", name, r) : CLI_OK;
 }
 
 int pshm_rm(const struct cli *cli, const struct cli_args *args)

@@ -158,7 +158,7 @@ static int receive_all(struct receiver *receiver)
  * moment, and then the dead one is told of.
  */
 static int await_stream(struct stream *ret, const char *name, uint64_t wait_usec,
-                        uint32_t *ret_state)
+                        struct stream_end *ret_end)
 {
         uint64_t end = clock_usec(CLOCK_MONOTONIC) + wait_usec;
         int r, outcome = -EAGAIN;
@@ -166,7 +166,7 @@ static int await_stream(struct stream *ret, const char *name, uint64_t wait_usec
         for (;;) {
                 uint64_t now;
 
-                r = stream_attach(ret, name, ret_state);
+                r = stream_attach(ret, name, ret_end);
                 now = clock_usec(CLOCK_MONOTONIC);
                 if (r == -EOWNERDEAD || r == -ECANCELED) {
                         outcome = r;
@@ -180,7 +180,7 @@ static int await_stream(struct stream *ret, const char *name, uint64_t wait_usec
         }
 }
 
-static int fail_to_begin(const char *name, int error, uint32_t state)
+static int fail_to_begin(const char *name, int error, const struct stream_end *end)
 {
         switch (error) {
         case -EAGAIN:
@@ -190,12 +190,13 @@ static int fail_to_begin(const char *name, int error, uint32_t state)
                 cli_complain("%s: another receiver has it", name);
                 return CLI_NO;
         case -EOWNERDEAD:
-                cli_complain("%s: its sender died before anything was received; it is removed",
-                             name);
+                cli_complain("%s: its sender died before anything was received; %s", name,
+                             end->removed ? "it is removed"
+                                          : "its owner has to remove it ('pshm rm')");
                 return CLI_UNAVAILABLE;
         case -ECANCELED:
                 cli_complain("%s: its sender gave up before anything was received: %s", name,
-                             stream_state_text(state));
+                             stream_state_text(end->state));
                 return CLI_UNAVAILABLE;
         case -EBADMSG:
                 cli_complain("%s: the object is no stream ('pshm ls -l' shows what it is)", name);
@@ -257,16 +258,16 @@ int pshm_recv(const struct cli *cli, const struct cli_args *args)
         uint64_t wait_usec = STREAM_WAIT_DEFAULT;
         struct receiver receiver = {0};
         char name[PSHM_NAME_SIZE];
-        uint32_t state = 0;
+        struct stream_end end = {0};
         int r;
 
         (void)cli;
         if (pshm_name(args->names[0], name) != 0 || pshm_wait(args->values['w'], &wait_usec) != 0)
                 return CLI_USAGE;
         stream_guard(NULL);
-        r = await_stream(&receiver.stream, name, wait_usec, &state);
+        r = await_stream(&receiver.stream, name, wait_usec, &end);
         if (r < 0)
-                return fail_to_begin(name, r, state);
+                return fail_to_begin(name, r, &end);
         stream_guard(&receiver.stream);
         if (args->values['c'] && !(receiver.stream.flags & STREAM_CHECKSUM))
                 r = refuse(&receiver.stream);

@@ -174,6 +174,26 @@ int stream_remove(const struct stream *stream)
         return r;
 }
 
+int stream_unlink(const char *name)
+{
+        struct stream found;
+        struct stat status;
+        int r;
+
+        set_name(&found, name);
+        found.fd = object_open(name, true, &status);
+        if (found.fd < 0) { /* no object, or not ours to write: it has no lock that we could take */
+                if (unlink(found.path) == 0)
+                        return 0;
+                return errno == EISDIR ? -EMEDIUMTYPE : -errno;
+        }
+        found.device = status.st_dev;
+        found.inode = status.st_ino;
+        r = stream_remove(&found);
+        stream_close(&found);
+        return r == -EAGAIN ? -EBUSY : r;
+}
+
 /* Make way for a new stream. 0: try to take the name; -EBUSY, -EEXIST, another errno. */
 static int remove_dead(const char *name)
 {
@@ -266,15 +286,15 @@ int stream_create(struct stream *ret, const char *name, const struct stream_setu
 }
 
 /* The sender is not there: tell what that means to who wanted to receive. */
-static int judge_dead(struct stream *stream, uint32_t *ret_state)
+static int judge_dead(struct stream *stream, struct stream_end *ret)
 {
         uint32_t received = see_u32(stream->state);
+        bool removed = stream_remove(stream) == 0;
 
-        (void)stream_remove(stream);
-        *ret_state = see_u32(stream->peer_state);
         if (received != STREAM_ABSENT)
                 return -EAGAIN; /* others' story */
-        return *ret_state == STREAM_RUNNING ? -EOWNERDEAD : -ECANCELED;
+        *ret = (struct stream_end){.state = see_u32(stream->peer_state), .removed = removed};
+        return ret->state == STREAM_RUNNING ? -EOWNERDEAD : -ECANCELED;
 }
 
 /* Between a live sender and us. */
@@ -297,14 +317,14 @@ static int become_receiver(struct stream *stream)
         return r;
 }
 
-int stream_attach(struct stream *ret, const char *name, uint32_t *ret_state)
+int stream_attach(struct stream *ret, const char *name, struct stream_end *ret_end)
 {
         int r = open_stream(ret, name);
 
         if (r == 0) {
                 r = lock_query(ret->fd, STREAM_LOCK_SENDER);
                 if (r == 0)
-                        r = judge_dead(ret, ret_state);
+                        r = judge_dead(ret, ret_end);
                 else if (r == 1)
                         r = become_receiver(ret);
         }

@@ -27,7 +27,8 @@
  * The end. Each side says in its word how it ended, then goes. Both remove the
  * name, so that nothing is left whichever of them dies; who removes a name holds
  * the third byte of that object and has checked that the name still leads to it,
- * so that nobody removes the next stream in the place of the last one. What two
+ * so that nobody removes the next stream in the place of the last one; rm and
+ * create -f keep to that as well. What two
  * killed leave behind, the next sender replaces and the next receiver removes.
  *
  * Trust. Nothing in the object is believed unchecked: the geometry is worked out
@@ -164,16 +165,22 @@ struct stream_setup {
 int stream_create(struct stream *ret, const char *name, const struct stream_setup *setup);
 int stream_publish(struct stream *stream);
 
+/* Of a stream that ended before we came. */
+struct stream_end {
+        uint32_t state; /* the sender's */
+        bool removed;   /* another user's may be not ours to remove */
+};
+
 /*
  * Become the receiver of what is there now. 0 with ours to close; or
  *   -EAGAIN      nothing is there yet, or what is has ended: try again later
  *   -EBUSY       it has another receiver
- *   -EOWNERDEAD  its sender died before anybody received; it is removed
- *   -ECANCELED   its sender gave up before; *ret_state says why; it is removed
+ *   -EOWNERDEAD  its sender died before anybody received; *ret_end says whether it is removed
+ *   -ECANCELED   its sender gave up before; *ret_end says why
  *   -EBADMSG, -EPROTONOSUPPORT, -ENOEXEC, -EMEDIUMTYPE: no stream, or none for us
  *   another errno, of the system
  */
-int stream_attach(struct stream *ret, const char *name, uint32_t *ret_state);
+int stream_attach(struct stream *ret, const char *name, struct stream_end *ret_end);
 
 /*
  * How is the other side? 0: well, or not there yet; 1: done; -ETIMEDOUT: it did not
@@ -197,6 +204,13 @@ int stream_post(const struct stream *stream, sem_t *semaphore);
  * async-signal-safe, as stream_leave() is.
  */
 int stream_remove(const struct stream *stream);
+
+/*
+ * Remove what has the name now, whatever it is, in turn with those who remove it for a
+ * stream. 0; -ENOENT; -EMEDIUMTYPE: a directory; -EBUSY: somebody else is about it, for
+ * long; or another errno.
+ */
+int stream_unlink(const char *name);
 
 /* Leave: remove the name, and say how. */
 void stream_leave(const struct stream *stream, enum stream_state state);

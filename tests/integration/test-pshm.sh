@@ -373,6 +373,56 @@ others() {
         [ ! -e "/dev/shm/$mine" ] || not_ok "and it is removed" "it is still there"
 }
 
+# Where /dev/shm is sticky, as everywhere, only its owner removes what a dead one left.
+dead_of_another() {
+        if [ "$(id -u)" != 0 ] || [ ! -k /dev/shm ]; then
+                skip "a stream of another user: only root can be one, where others may not remove"
+                return
+        fi
+        "$pshm" send -m 666 "$mine" < <(sleep 60) &
+        await test -e "/dev/shm/$mine"
+        kill -KILL $!
+        wait $! 2> /dev/null
+        refuse "a dead sender of another user" 69 "its owner has to remove it" \
+                as_nobody "$pshm" recv "$mine"
+        holds "it is still there" test -e "/dev/shm/$mine"
+        refuse "and of one's own" 69 "it is removed" "$pshm" recv "$mine"
+        holds "it is not" test ! -e "/dev/shm/$mine"
+}
+
+# Who removes a stream's name holds the name's lock (client/pshm-stream.h), so that it is
+# no other's in the moment it goes.
+in_turn() {
+        local verb holder before
+
+        "$pshm" create "$mine" 10
+        before=$(stat -c %i "/dev/shm/$mine")
+        python3 -c "
+import fcntl, struct, time
+f = open('/dev/shm/$mine', 'r+b')
+fcntl.fcntl(f, 37, struct.pack('hhqqi', fcntl.F_WRLCK, 0, (1 << 62) + 2, 1, 0)) # F_OFD_SETLK
+print('locked', flush=True)
+time.sleep(60)
+" > "$tmp/locked" &
+        holder=$!
+        to_kill+=("$holder")
+        await grep -q locked "$tmp/locked"
+        for verb in "rm $mine" "create -f $mine 5"; do
+                # shellcheck disable=SC2086 # words
+                refuse "while another removes it: ${verb%% *}" 1 "another process is removing it" \
+                        "$pshm" $verb
+        done
+        same "it keeps its name" "$before" "$(stat -c %i "/dev/shm/$mine")"
+        kill "$holder"
+        wait "$holder" 2> /dev/null
+        expect "once that one is dead" 0 "" "$pshm" rm "$mine"
+        holds "it is removed" test ! -e "/dev/shm/$mine"
+        if [ "$(id -u)" = 0 ]; then
+                as_nobody "$pshm" create -m 400 "$mine" 10
+                expect "what may not be written has no turn" 0 "" as_nobody "$pshm" rm "$mine"
+        fi
+}
+
 # In a file system of 1 MiB.
 little_room() {
         refuse "create: no space" 73 "no space in /dev/shm, where" "$pshm" create "$mine" 2M
@@ -410,6 +460,8 @@ segments
 wrong_objects
 progress
 others
+dead_of_another
+in_turn
 if [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null; then
         expect "in little room" 0 "$(unshare -m "$0" --in-small small > "$tmp/small" && tail -n 1 "$tmp/small")" \
                 tail -n 1 "$tmp/small"
