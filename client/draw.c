@@ -316,9 +316,13 @@ static int wait_for_grant(struct draw *draw)
 {
         int r = granted(draw);
 
-        while (r == 0)
+        while (r == 0 && !handle_forked(draw->seq))
                 r = step(draw);
-        if (r > 0 || granted(draw))
+        if (r <= 0 && granted(draw))
+                r = 1;
+        if (handle_forked(draw->seq))
+                return -ECHILD;
+        if (r > 0)
                 return 0;
         unclaim(draw);
         return r;

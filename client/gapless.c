@@ -60,7 +60,9 @@ static int leave(struct transaction *transaction, enum transaction_phase phase, 
 
 static int sleep_a_slice(struct call *call, const struct view *view, uint32_t wake)
 {
-        return view_sleep(view, wake, WAIT_SLICE_USEC, deadline_of(call), &call->waited);
+        int r = view_sleep(view, wake, WAIT_SLICE_USEC, deadline_of(call), &call->waited);
+
+        return handle_forked(call->seq) ? -ECHILD : r;
 }
 
 /* Does no daemon look after the slot now, nor will one later? */
@@ -191,6 +193,8 @@ static int wait_for_turn(struct call *call, const struct view **view)
                 count_up(&cell->waits);
         }
         turn_wait(cell, left < TURN_SLICE_USEC ? left : TURN_SLICE_USEC);
+        if (handle_forked(call->seq))
+                return -ECHILD;
         return left_behind(call, *view, mapping_attended((*view)->mapping)) ? move_on(call, view)
                                                                             : 0;
 }
@@ -417,19 +421,12 @@ static int misplaced(const struct transaction *transaction)
         return see_u32(&transaction->phase) == TRANSACTION_NONE ? -EINVAL : -EBUSY;
 }
 
-static bool forked(struct seqnum *seq)
-{
-        const struct view *view = handle_view(seq);
-
-        return !view->mapping;
-}
-
 int seqnum_commit(struct seqnum *seq)
 {
         struct call call = call_begin(seq);
         struct transaction *transaction = call.transaction;
 
-        if (forked(seq))
+        if (handle_forked(seq))
                 return -ECHILD;
         if (phase_change(&transaction->phase, TRANSACTION_HELD, TRANSACTION_IN_CALL))
                 return commit_held(&call);
@@ -442,7 +439,7 @@ int seqnum_rollback(struct seqnum *seq)
 {
         struct transaction *transaction = &seq->transaction;
 
-        if (forked(seq))
+        if (handle_forked(seq))
                 return -ECHILD;
         if (!phase_change(&transaction->phase, TRANSACTION_HELD, TRANSACTION_IN_CALL))
                 return misplaced(transaction);
@@ -469,10 +466,10 @@ static int draw(struct call *call, const struct view **view, uint64_t count)
                 if (r < 0)
                         return r;
                 r = time_is_up(call) ? -ETIMEDOUT : advance(call);
-                if (r < 0)
-                        release(call->transaction);
-                else
+                if (r >= 0)
                         r = confirm(call);
+                else if (r != -ECHILD) /* forked in a wait: the turn is the parent's */
+                        release(call->transaction);
                 if (r != -ESTALE)
                         return r;
                 if (time_is_up(call))

@@ -112,6 +112,16 @@ static inline const struct view *handle_view(const struct seqnum *seq)
 }
 
 /*
+ * Is this the child of a fork? Asked also after a wait, by a call that began before the
+ * fork: a signal handler may have forked meanwhile, and what the call claimed or holds
+ * is the parent's. The child takes nothing, and gives nothing back.
+ */
+static inline bool handle_forked(const struct seqnum *seq)
+{
+        return !handle_view(seq)->mapping;
+}
+
+/*
  * The handle's view whose claims are made at `next`, be it no longer the newest;
  * the newest where there is none.
  */

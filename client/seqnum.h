@@ -36,8 +36,10 @@
  * Fork. A client and its handles belong to the process that made them. In a
  * child of fork(2) every function on them is refused with -ECHILD, except
  * seqnum_close() and seqnum_detach(), which free the child's copy; the child
- * attaches anew. (A child made by raw clone(2) or vfork(2) is not noticed; it
- * must not use them before it calls execve(2).)
+ * attaches anew. (A child made by raw clone(2), vfork(2) or _Fork(3) is not noticed;
+ * it must not use them before it calls execve(2).) A signal handler that may interrupt
+ * one of these functions must not fork: only a draw that waits notices, and is refused
+ * in the child.
  *
  * A replaced segment (the daemon was reinstalled, /dev/shm was emptied) is
  * noticed when the old one has no more numbers, and the handle moves to the

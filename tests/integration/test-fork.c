@@ -6,6 +6,9 @@
  */
 
 #include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -132,12 +135,94 @@ static void grandchild(struct instance *instance)
         seqnum_detach(client);
 }
 
+/* --- a fork by a signal handler, while a draw waits ------------------------------- */
+
+static volatile pid_t forked = -1; /* by the handler; 0 in its child */
+
+static void fork_once(int number)
+{
+        (void)number;
+        forked = fork();
+}
+
+/* Draw without waiting until nothing is left; then once more, and wait. */
+__attribute__((noreturn)) static void draw_interrupted(const struct instance *instance,
+                                                       const char *name, _Atomic(int) *phase)
+{
+        struct seqnum_client *client;
+        struct seqnum *seq;
+        int64_t value;
+        int r, status = -1;
+
+        if (seqnum_attach(&client, instance->shm, 0) < 0 || seqnum_open(&seq, client, name) < 0 ||
+            seqnum_next(seq, &value) < 0 || signal(SIGALRM, fork_once) == SIG_ERR)
+                _exit(100);
+        atomic_store(phase, 1);
+        while (atomic_load(phase) != 2)
+                nap(1000);
+        (void)seqnum_set_timeout(client, 0);
+        for (r = 0; r == 0;)
+                r = seqnum_next(seq, &value);
+        (void)seqnum_set_timeout(client, patience_usec(20000000));
+        atomic_store(phase, 3);
+        (void)ualarm(100000, 0);
+        r = seqnum_next(seq, &value);
+        if (forked == 0)
+                _exit(r == -ECHILD ? 0 : 1);
+        if (r < 0 || forked < 0 || waitpid(forked, &status, 0) != forked)
+                _exit(101);
+        /* Nor has the child given back what the parent got. */
+        _exit(status != 0 ? 102 : seqnum_next(seq, &value) == 0 ? 0 : 103);
+}
+
+static void interrupt_draw(struct instance *instance, const char *name, bool hangs)
+{
+        _Atomic(int) *phase = shared_memory(sizeof(*phase));
+        pid_t pid;
+
+        pid = instance_fork(instance);
+        if (pid == 0)
+                draw_interrupted(instance, name, phase);
+        while (atomic_load(phase) != 1)
+                nap(1000);
+        if (hangs)
+                assert_int_equal(kill(instance->pid, SIGSTOP), 0);
+        else
+                instance_stop(instance);
+        atomic_store(phase, 2);
+        while (atomic_load(phase) != 3)
+                nap(1000);
+        nap(500000); /* its handler has run */
+        if (hangs)
+                assert_int_equal(kill(instance->pid, SIGCONT), 0);
+        else
+                instance_start(instance);
+        assert_int_equal(instance_join(instance, pid, 20), 0);
+}
+
+/* The claim, and the turn, are the parent's: of two who return from a draw one gets a number. */
+static void forked_by_a_handler(struct instance *instance)
+{
+        instance_configure(instance, "[sequence orders]\nreserve = 10\n[sequence round]\nmax = 99\n"
+                                     "cycle = yes\nreserve = 10\n"
+                                     "[sequence invoices]\nkind = gapless\n"
+                                     "[sequence events]\nkind = time\n");
+        instance_start(instance);
+        interrupt_draw(instance, "orders", true);
+        interrupt_draw(instance, "round", true);
+        interrupt_draw(instance, "invoices", true);
+        interrupt_draw(instance, "orders", false);
+        interrupt_draw(instance, "invoices", false);
+        interrupt_draw(instance, "events", false);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 instance_test(child_is_refused),
                 instance_test(child_attaches_anew),
                 instance_test(grandchild),
+                instance_test(forked_by_a_handler),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
