@@ -271,10 +271,11 @@ void command_give_up(struct session *session, const struct resp_request *request
 {
         char name[NAME_BUFFER];
 
+        /* Those that wait by themselves name a sequence. */
         resp_error(&session->out, "TRYAGAIN",
                    "'%s' had to wait for too long: others have the turn, or the disk is slow or "
                    "full",
-                   command_text(request, 1, name, sizeof(name)));
+                   command_text(request, request->n > 1 ? 1 : 0, name, sizeof(name)));
         serve_hold_clear(session->service, &session->draw);
 }
 

@@ -30,6 +30,7 @@
 #define IMPATIENT_USEC UINT64_C(2000)    /* how soon what time helps is run again */
 #define PATIENT_USEC   UINT64_C(100000)  /* how late a time that is up may be noticed */
 #define ACCEPT_USEC    UINT64_C(1000000) /* to wait when there are no file descriptors left */
+#define NEVER          UINT64_MAX
 
 struct connection {
         struct session session; /* first: a session is a connection */
@@ -45,7 +46,7 @@ struct connection {
 
         struct resp_request *request; /* parked, pointing into `in`; NULL: none */
         size_t used;                  /* bytes it takes */
-        uint64_t deadline;            /* CLOCK_MONOTONIC usec */
+        uint64_t deadline;            /* CLOCK_MONOTONIC usec; NEVER: it could not run so far */
         bool awake;                   /* to be looked at when the loop is free */
 };
 
@@ -162,7 +163,10 @@ static void consume(struct connection *connection, size_t n)
                 memmove(connection->in, connection->in + n, connection->in_size);
 }
 
-/* Keep the request, which points into `in`, until it can be run. */
+/*
+ * Keep the request, which points into `in`, until it can be run. Its time counts
+ * from when it was run first: none is given up for what others had to wait for.
+ */
 static void park(struct connection *connection, const struct resp_request *request, size_t used)
 {
         if (!connection->request) {
@@ -173,8 +177,10 @@ static void park(struct connection *connection, const struct resp_request *reque
                 }
                 *connection->request = *request;
                 connection->control->n_parked++;
-                connection->deadline = clock_usec(CLOCK_MONOTONIC) + WAIT_USEC;
+                connection->deadline = NEVER;
         }
+        if (connection->deadline == NEVER && connection->session.n_pending == 0)
+                connection->deadline = clock_usec(CLOCK_MONOTONIC) + WAIT_USEC;
         connection->used = used;
 }
 
@@ -219,8 +225,7 @@ static bool resume(struct connection *connection)
         struct session *session = &connection->session;
         size_t at = 0;
 
-        if (clock_usec(CLOCK_MONOTONIC) > connection->deadline && session->n_pending == 0 &&
-            !session->progress.opening) {
+        if (clock_usec(CLOCK_MONOTONIC) > connection->deadline && !session->progress.opening) {
                 command_give_up(session, &request);
                 at = connection->used;
         } else {
