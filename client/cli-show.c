@@ -67,7 +67,7 @@ static void add_turn(struct facts *facts, const struct snapshot *s)
         facts_unsigned(facts, "turns", s->turns);
 }
 
-/* The id before the next one: the last that was drawn, or skipped. */
+/* The last id that was drawn, or skipped. */
 static void add_last_id(struct facts *facts, const struct snapshot *s)
 {
         struct sequence_params params = {
@@ -79,12 +79,12 @@ static void add_last_id(struct facts *facts, const struct snapshot *s)
         char text[CLI_TIME_SIZE];
         int64_t id, msec;
 
-        if (s->next == 0) {
+        if (s->used == 0) {
                 facts_none(facts, "last_id");
                 facts_none(facts, "last_time");
                 return;
         }
-        id = sequence_map_value(&s->view->map, s->next - 1);
+        id = sequence_map_value(&s->view->map, s->used - 1);
         sequence_time_explain(&params, id, &msec, &node, &serial);
         facts_integer(facts, "last_id", id);
         facts_string(facts, "last_time", cli_time_text(msec, false, text));

@@ -14,6 +14,7 @@
 #include "atomic.h"
 #include "cli.h"
 #include "directory.h"
+#include "draw.h"
 #include "handle.h"
 #include "turn.h"
 
@@ -36,7 +37,8 @@ struct snapshot snapshot_take(struct seqnum *seq)
         s.floor = window_look(&view->window->floor);
         s.low = window_look_low(&view->window->low);
         /* Claims that wait, or that went past the end, are not numbers drawn. */
-        s.next = at_most(view_next_index(view), view->map.limit);
+        s.used = at_most(view_next_index(view), view->map.limit);
+        s.next = at_most(view_coming_index(view), view->map.limit);
         s.ahead = s.ceiling > s.next ? s.ceiling - s.next : 0;
         s.left = view->map.limit - s.next;
         s.refills = count_read(&view->window->refills);

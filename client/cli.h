@@ -182,7 +182,8 @@ int cli_bench(const struct cli *cli, const struct cli_args *args);
 /* Of one window and cell, read once. */
 struct snapshot {
         const char *name;
-        const struct view *view;            /* as long as the handle is open */
+        const struct view *view; /* as long as the handle is open */
+        uint64_t used;           /* up to which index; of kind time `next` goes on with the clock */
         uint64_t next, ceiling, low, floor; /* indices */
         uint64_t ahead;                     /* reserved and not drawn */
         uint64_t left;                      /* until the end */

@@ -571,6 +571,16 @@ uint64_t view_next_index(const struct view *view)
         return next < floor ? floor : next;
 }
 
+uint64_t view_coming_index(const struct view *view)
+{
+        uint64_t next = view_next_index(view), now;
+
+        if (view->map.kind != SEQUENCE_TIME)
+                return next;
+        now = time_now_index(view);
+        return next < now ? now : next;
+}
+
 int seqnum_peek(struct seqnum *seq, int64_t *ret)
 {
         const struct view *view = handle_view(seq);
@@ -585,7 +595,7 @@ int seqnum_peek(struct seqnum *seq, int64_t *ret)
                         return r;
                 view = handle_view(seq);
         }
-        index = view_next_index(view);
+        index = view_coming_index(view);
         if (index >= view->map.limit)
                 return -EOVERFLOW;
         *ret = sequence_map_value(&view->map, index);

@@ -93,5 +93,14 @@ int time_draw(struct seqnum *seq, const struct view **view, uint64_t count, uint
  */
 int time_next(struct seqnum *seq, int64_t *ret);
 
+/*
+ * The index that the next draw would get: view_next_index(), but of kind time not
+ * before what the clock says, however long nobody has drawn.
+ */
+uint64_t view_coming_index(const struct view *view);
+
+/* What the clock says, of kind time. */
+uint64_t time_now_index(const struct view *view);
+
 /* Of a counter alone; else -ERESTART. */
 int counter_run(struct seqnum *seq, const struct view **view, uint32_t count, uint64_t *ret_index);

@@ -34,7 +34,7 @@ struct call {
         bool waited;          /* counted among those that had to wait */
 };
 
-static uint64_t now_index(const struct view *view)
+uint64_t time_now_index(const struct view *view)
 {
         const struct sequence_params params = {
                 .kind = SEQUENCE_TIME,
@@ -145,7 +145,7 @@ static int attempt(struct call *call, uint64_t *ret_index)
 
         if ((next & CELL_FROZEN) || view_retired(view))
                 return wait_for_daemon(call, wake);
-        claim = time_decide(&view->map, next, floor, ceiling, now_index(view), call->count);
+        claim = time_decide(&view->map, next, floor, ceiling, time_now_index(view), call->count);
         switch (claim.verdict) {
         case TIME_TOO_MANY:
                 return -ERANGE;

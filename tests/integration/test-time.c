@@ -368,6 +368,33 @@ static void ids_tell_the_time(struct instance *instance)
         seqnum_detach(client);
 }
 
+/* After a time without draws, which the clock has gone on for. */
+static void looks_follow_the_clock(struct instance *instance)
+{
+        struct seqnum_client *client;
+        struct seqnum *seq;
+        struct seqnum_time told = {0};
+        int64_t last, now;
+
+        start_with_events(instance, "");
+        client = instance_attach(instance);
+        seq = instance_open(client, "events");
+        last = must_next(seq);
+        assert_int_equal(kill(instance->pid, SIGSTOP), 0); /* what is reserved stays */
+        assert_true(instance_info(instance, "events", "reserved_ahead") > 0);
+        set_clock(true_usec() + MINUTE);
+        now = told_usec() / MSEC;
+        assert_int_equal(seqnum_explain(seq, must_peek(seq), &told), 0);
+        assert_in_range(told.unix_msec - now, 0, patience_usec(5000000) / 1000);
+        assert_int_equal(seqnum_explain(seq, instance_info(instance, "events", "next"), &told), 0);
+        assert_in_range(told.unix_msec - now, 0, patience_usec(5000000) / 1000);
+        assert_int_equal(instance_info(instance, "events", "reserved_ahead"), 0);
+        assert_int_equal(instance_info(instance, "events", "last_id"), last);
+        assert_int_equal(kill(instance->pid, SIGCONT), 0);
+        assert_true(must_next(seq) > last);
+        seqnum_detach(client);
+}
+
 /*
  * More ids than a millisecond has: they borrow from the next few, then keep
  * pace with the clock. Seen by eight processes at once, and in order.
@@ -509,6 +536,7 @@ int main(int argc, char **argv)
                 instance_test(begins_before_the_epoch),
                 instance_test(survives_the_far_future),
                 instance_test(ids_tell_the_time),
+                instance_test(looks_follow_the_clock),
                 instance_test(bursts_borrow_little),
                 instance_test(short_sleeps_borrow_no_more),
         };
