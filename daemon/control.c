@@ -42,7 +42,8 @@ struct connection {
         char *in;
         size_t in_size, in_room;
         bool end_of_input, closing;
-        bool more; /* requests may be left in `in` that can be run */
+        bool more;          /* requests may be left in `in` that can be run */
+        const char *broken; /* why `in` cannot be read on; said when nothing is pending */
 
         struct resp_request *request; /* parked, pointing into `in`; NULL: none */
         size_t used;                  /* bytes it takes */
@@ -238,9 +239,12 @@ static bool resume(struct connection *connection)
         return !connection->closing;
 }
 
-static void protocol_error(struct connection *connection, const char *reason)
+/* What is pending is answered first. Until then the input is left alone: to parse changes it. */
+static void protocol_error(struct connection *connection)
 {
-        resp_error(&connection->session.out, "ERR", "Protocol error: %s", reason);
+        if (connection->session.n_pending > 0)
+                return;
+        resp_error(&connection->session.out, "ERR", "Protocol error: %s", connection->broken);
         connection->closing = true;
 }
 
@@ -249,13 +253,12 @@ static bool run_all(struct connection *connection)
 {
         struct resp_request request;
         size_t at = 0, used;
-        const char *reason;
         bool more = true;
         int r = 1, n = 0;
 
         while (more && n++ < REQUESTS_MAX && connection->session.out.size < OUTPUT_MAX) {
                 r = resp_parse(connection->in + at, connection->in_size - at, &request, &used,
-                               &reason);
+                               &connection->broken);
                 if (r <= 0)
                         break;
                 if (request.n == 0)
@@ -268,8 +271,8 @@ static bool run_all(struct connection *connection)
                 for (size_t i = 0; i < connection->request->n; i++)
                         connection->request->arguments[i].data -= at;
         consume(connection, at);
-        if (r < 0 && !connection->session.n_pending)
-                protocol_error(connection, reason);
+        if (connection->broken)
+                protocol_error(connection);
         return r > 0 && more;
 }
 
@@ -319,7 +322,8 @@ static bool receive(struct connection *connection)
 static void watch(struct connection *connection, bool more)
 {
         bool busy = connection->request || connection->session.n_pending >= PENDING_MAX ||
-                    connection->session.out.size >= OUTPUT_MAX || connection->closing;
+                    connection->session.out.size >= OUTPUT_MAX || connection->broken ||
+                    connection->closing;
         uint32_t events = 0;
 
         if (!busy && !connection->end_of_input)
@@ -359,7 +363,11 @@ static void set_timer(struct control *control, uint64_t usec)
 static void work(struct connection *connection)
 {
         connection->more = false;
-        if (!connection->closing && (!connection->request || resume(connection)))
+        if (connection->closing)
+                return;
+        if (connection->broken)
+                protocol_error(connection);
+        else if (!connection->request || resume(connection))
                 connection->more = run_all(connection);
 }
 

@@ -35,7 +35,7 @@ struct resp_request {
  * '...' with \' as redis-cli writes them). 1: it is in *ret, whose arguments
  * point into `data` (inline commands are unquoted in place), and takes *used
  * bytes. 0: more bytes are needed. -EPROTO: *reason says what is wrong; the
- * stream cannot be read on.
+ * stream cannot be read on, and what is there not again: part of it is unquoted.
  */
 int resp_parse(char *data, size_t size, struct resp_request *ret, size_t *used,
                const char **reason);

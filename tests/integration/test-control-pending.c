@@ -2,7 +2,8 @@
 
 /*
  * The control socket while answers are pending, which takes a disk that is slow:
- * what was asked behind them is not given up before it was tried.
+ * what was asked behind them is neither lost, nor given up before it was tried,
+ * nor read twice, and a stream that cannot be read on costs no time.
  */
 
 #include <fcntl.h>
@@ -11,12 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "harness.h"
 
-#define ANSWER_MSEC 20000             /* for an answer that must come; patience on top */
-#define GIVEN_UP    UINT64_C(5500000) /* usec; a request that waited for 5 s is given up */
+#define ANSWER_MSEC 20000              /* for an answer that must come; patience on top */
+#define GIVEN_UP    UINT64_C(5500000)  /* usec; a request that waited for 5 s is given up */
+#define BURN_NSEC   INT64_C(300000000) /* of processor, to compare with the daemon's */
 
 /* --- a disk that takes its time ------------------------------------------------------- */
 
@@ -143,10 +146,77 @@ static void behind_a_slow_answer(struct instance *instance)
         close(other);
 }
 
+/* --- bytes that are no request -------------------------------------------------------- */
+
+/* Unquoted in place, the second line reads "SEQ.DROP xx": it must not be read again. */
+static void is_not_read_twice(struct instance *instance)
+{
+        int fd;
+
+        start(instance);
+        fd = plug_in(instance);
+        tell(fd, "SEQ.CREATE y\r\n\"SEQ.DROP x\r\nPING\r\n");
+        nap(200000);
+        slow_disk(instance, "");
+        expect(fd, "+OK");
+        expect(fd, "-ERR Protocol error: unbalanced quotes in request");
+        expect(fd, "(end)");
+        close(fd);
+        fd = plug_in(instance);
+        tell(fd, "INCR xx\r\n");
+        expect(fd, ":1");
+        close(fd);
+}
+
+static int64_t used_nsec(clockid_t clock)
+{
+        struct timespec t;
+
+        assert_int_equal(clock_gettime(clock, &t), 0);
+        return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+/* Use so much processor; how much the daemon used meanwhile. */
+static int64_t used_beside(const struct instance *instance)
+{
+        int64_t before, end = used_nsec(CLOCK_PROCESS_CPUTIME_ID) + BURN_NSEC;
+        clockid_t clock;
+
+        assert_int_equal(clock_getcpuclockid(instance->pid, &clock), 0);
+        before = used_nsec(clock);
+        while (used_nsec(CLOCK_PROCESS_CPUTIME_ID) < end)
+                continue;
+        return used_nsec(clock) - before;
+}
+
+/* More bytes than there is room for, behind some that cannot be read: nobody looks at them. */
+static void costs_no_time(struct instance *instance)
+{
+        static char bytes[400000];
+        int fd;
+
+        start(instance);
+        fd = plug_in(instance);
+        tell(fd, "SEQ.CREATE y\r\n*x\r\n");
+        memset(bytes, 'y', sizeof(bytes));
+        for (int i = 0; i < 10; i++) { /* as many as it takes */
+                (void)!send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
+                nap(20000);
+        }
+        assert_in_range(used_beside(instance), 0, BURN_NSEC / 3);
+        slow_disk(instance, "");
+        expect(fd, "+OK");
+        expect(fd, "-ERR Protocol error: invalid length");
+        expect(fd, "(end)");
+        close(fd);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 instance_test(behind_a_slow_answer),
+                instance_test(is_not_read_twice),
+                instance_test(costs_no_time),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
