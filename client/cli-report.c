@@ -20,6 +20,8 @@ static const struct {
         {ERANGE, CLI_NO, "ask for fewer at a time; 'seqnum info' shows its limits"},
         {EINVAL, CLI_USAGE, NULL},
         {EBADMSG, CLI_DATA, "'seqnum status' shows whose object it is"},
+        {EPROTO, CLI_DATA, "'seqnum status' shows the socket"},
+        {EMSGSIZE, CLI_DATA, "'seqnum status' shows the socket"},
         {EPROTONOSUPPORT, CLI_DATA, "use the seqnum that came with that seqnumd"},
         {ENOEXEC, CLI_DATA, "use a seqnum built for the C library that seqnumd uses"},
         {ENXIO, CLI_UNAVAILABLE, "start seqnumd, or name its segment with -s or $SEQNUM_SHM"},

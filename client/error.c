@@ -33,6 +33,9 @@ static const struct {
         {ENOLCK, "no lock to be had that shows who is in a transaction"},
         {ENOSPC, "the service has no room for another sequence: max_sequences is reached"},
         {EREMOTEIO, "the service could not make the sequence: its log says why"},
+        {EPROTO, "what listens at the service's socket does not answer as seqnumd does"},
+        {EMSGSIZE, "what listens at the service's socket does not answer as seqnumd does: at too "
+                   "great length"},
         {ENOMEM, "out of memory"},
         {EMFILE, "too many files open in this process"},
         {ENFILE, "too many files open in the system"},

@@ -136,6 +136,8 @@ struct seqnum_client *seqnum_detach(struct seqnum_client *client);
  *   -EACCES  a template may allow for it, but the daemon may not be asked by us
  *   -ENOSPC  a template allows for it, but there are max_sequences already
  *   -EREMOTEIO  a template allows for it, but the daemon could not make it
+ *   -EPROTO, -EMSGSIZE  a template may allow for it, but what listens at the daemon's
+ *            socket does not answer as seqnumd does
  *   -EINVAL  not a name
  *   -ECHILD  the client belongs to the parent of this process
  *   -EBADMSG the segment's directory, or the sequence, is damaged

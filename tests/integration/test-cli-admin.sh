@@ -245,6 +245,12 @@ silence() {
         refuse "refused" 1 "it is used by others" "$seqnum" drop orders
         answer 'HTTP/1.1 400 Bad Request\r\n\r\n'
         refuse "somebody else's socket" 65 "does not answer as seqnumd" "$seqnum" drop orders
+        answer 'HTTP/1.1 400 Bad Request\r\n\r\n'
+        refuse "somebody else's socket, of a template" 65 "does not answer as seqnumd" \
+                "$seqnum" next invoice/new
+        answer '$65537\r\n'
+        refuse "too long an answer, of a template" 65 "does not answer as seqnumd" \
+                "$seqnum" next invoice/new
         answer '*2\r\n+half\r\n'
         refuse "half an answer" 69 "no answer" "$seqnum" drop orders
         rm -f "$tmp/socket"
