@@ -92,20 +92,13 @@ static enum command_result pending(struct session *session, int r)
         return COMMAND_PENDING;
 }
 
-/* Nothing may be answered before what is pending: what is wrong at once goes the same way. */
 enum command_result command_create(struct session *session, const struct resp_request *request)
 {
-        const size_t before = session->out.size;
         struct sequence_params params;
         char name[NAME_BUFFER + 1];
 
-        if (session->n_pending == 0) {
-                if (!read_params(session, request, NULL, &params))
-                        return COMMAND_DONE;
-        } else if (!read_params(session, request, NULL, &params)) {
-                session->out.size = before; /* said again when it is its turn */
-                return COMMAND_AGAIN;
-        }
+        if (!read_params(session, request, NULL, &params))
+                return COMMAND_DONE;
         return pending(session,
                        admin_create(session->service, command_text(request, 1, name, sizeof(name)),
                                     &params, created, session));

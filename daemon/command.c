@@ -241,7 +241,7 @@ static void unknown(struct session *session, const struct resp_request *request)
                            "unknown command '%s'; seqnumd(8) has those there are", word);
 }
 
-enum command_result command_run(struct session *session, const struct resp_request *request)
+static enum command_result dispatch(struct session *session, const struct resp_request *request)
 {
         const struct command *command = find(&request->arguments[0]);
 
@@ -260,6 +260,18 @@ enum command_result command_run(struct session *session, const struct resp_reque
                 return COMMAND_DONE;
         }
         return command->run(session, request);
+}
+
+enum command_result command_run(struct session *session, const struct resp_request *request)
+{
+        const size_t before = session->out.size;
+        bool answers_pend = session->n_pending > 0;
+        enum command_result result = dispatch(session, request);
+
+        if (!answers_pend || result != COMMAND_DONE)
+                return result;
+        session->out.size = before; /* said again when it is its turn */
+        return COMMAND_AGAIN;
 }
 
 bool command_overlaps(const struct resp_request *request)

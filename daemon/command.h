@@ -70,7 +70,10 @@ struct session {
         bool closed; /* nobody reads answers any more */
 };
 
-/* Run a request of at least one argument. */
+/*
+ * Run a request of at least one argument. Nothing is answered before what is
+ * pending: what could be answered at once must be run again when nothing is.
+ */
 enum command_result command_run(struct session *session, const struct resp_request *request);
 
 /* May the request be begun while answers of the session's earlier ones are pending? */

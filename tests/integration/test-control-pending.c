@@ -146,6 +146,28 @@ static void behind_a_slow_answer(struct instance *instance)
         close(other);
 }
 
+/* Whatever is wrong with a creation is said in its turn, not ahead of the answers to come. */
+static void answers_keep_their_order(struct instance *instance)
+{
+        int fd;
+
+        start(instance);
+        fd = plug_in(instance);
+        tell(fd, "SEQ.CREATE a\r\nSEQ.CREATE\r\nSEQ.CREATE b\r\nSEQ.CREATE 'c d'\r\n"
+                 "SEQ.CREATE e kind nonsense\r\nSEQ.CREATE f start\r\nSEQ.CREATE g\r\nPING\r\n");
+        nap(100000);
+        slow_disk(instance, "");
+        expect(fd, "+OK");
+        expect(fd, "-ERR wrong number of arguments for 'SEQ.CREATE'");
+        expect(fd, "+OK");
+        expect(fd, "-ERR 'c d' is no name of a sequence");
+        expect(fd, "-ERR kind = nonsense");
+        expect(fd, "-ERR a key without a value");
+        expect(fd, "+OK");
+        expect(fd, "+PONG");
+        close(fd);
+}
+
 /* --- bytes that are no request -------------------------------------------------------- */
 
 /* Unquoted in place, the second line reads "SEQ.DROP xx": it must not be read again. */
@@ -215,6 +237,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 instance_test(behind_a_slow_answer),
+                instance_test(answers_keep_their_order),
                 instance_test(is_not_read_twice),
                 instance_test(costs_no_time),
         };
