@@ -259,8 +259,10 @@ static int apply_sequences(struct service *service, const struct config *config)
         struct changes changes = {0};
         int r;
 
-        refill_pause(&service->refill);
-        r = compare(service, &changes, config);
+        refill_pause(&service->refill); /* and no creation is on its way from here on */
+        r = check_capacity(service, config);
+        if (r >= 0)
+                r = compare(service, &changes, config);
         if (r >= 0)
                 r = commit(service, &changes);
         else
@@ -276,9 +278,7 @@ int service_apply(struct service *service, struct config *config)
         gid_t group;
         int r;
 
-        r = check_capacity(service, config);
-        if (r >= 0)
-                r = service_find_group(config, &group);
+        r = service_find_group(config, &group);
         if (r >= 0)
                 r = permit(service, config, group);
         if (r < 0)

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,13 +234,43 @@ static void costs_no_time(struct instance *instance)
         close(fd);
 }
 
+/* --- a reload beside creations ---------------------------------------------------------- */
+
+/* What is on its way into the store counts as much as what is there. */
+static void a_reload_counts_creations(struct instance *instance)
+{
+        static const char keys[] = "max_sequences = 3\n";
+        int fd;
+
+        instance_configure(instance, "%s[sequence orders]\n", keys);
+        slow_start(instance);
+        slow_disk(instance, "stuck");
+        fd = plug_in(instance);
+        tell(fd, "SEQ.CREATE a\r\nSEQ.CREATE b\r\n");
+        nap(100000);
+        instance_configure(instance, "%s[sequence orders]\n[sequence c]\n[sequence d]\n", keys);
+        assert_int_equal(kill(instance->pid, SIGHUP), 0);
+        nap(100000);
+        slow_disk(instance, "");
+        expect(fd, "+OK");
+        expect(fd, "+OK");
+        assert_true(
+                instance_will_say(instance, "there would be 5 sequences, but max_sequences = 3"));
+        tell(fd, "EXISTS a b c d\r\n");
+        expect(fd, ":2");
+        close(fd);
+        /* And so they can all be served again. */
+        instance_stop(instance);
+        instance_configure(instance, "%s[sequence orders]\n", keys);
+        instance_start(instance);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                instance_test(behind_a_slow_answer),
-                instance_test(answers_keep_their_order),
-                instance_test(is_not_read_twice),
-                instance_test(costs_no_time),
+                instance_test(behind_a_slow_answer),      instance_test(answers_keep_their_order),
+                instance_test(is_not_read_twice),         instance_test(costs_no_time),
+                instance_test(a_reload_counts_creations),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
