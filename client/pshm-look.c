@@ -95,7 +95,7 @@ const char *pshm_look_instance(const struct pshm_look *look)
 
 bool pshm_served(const char *name, uint32_t *ret_daemon)
 {
-        struct pshm_look look;
+        struct pshm_look look = {0};
 
         if (pshm_look(&look, name) < 0 || look.kind != PSHM_SEGMENT || !look.served)
                 return false;
