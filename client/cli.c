@@ -53,7 +53,8 @@ static const struct cli_verb verbs[] = {
         {"status", "", "show the state of the service", 0, 0, cli_status_options, cli_status, "",
          "  until seqnum status > /dev/null 2>&1; do sleep 0.1; done\n"},
         {"metrics", "", "print figures for Prometheus", 0, 0, cli_metrics_options, cli_metrics, "",
-         "  seqnum metrics > /var/lib/node_exporter/seqnum.prom\n"},
+         "  cd /var/lib/prometheus/node-exporter &&\n"
+         "          seqnum metrics > seqnum.prom.new && mv seqnum.prom.new seqnum.prom\n"},
         {"bench", "[NAME]", "measure how fast draws are; uses numbers up", 0, 1, cli_bench_options,
          cli_bench, "  NAME        the sequence to draw from; none: the bare instruction alone\n",
          "  seqnum create scratch && seqnum bench scratch -p 2 && seqnum drop scratch\n"},
