@@ -191,8 +191,9 @@ int seqnum_next(struct seqnum *seq, int64_t *ret);
 int seqnum_next_run(struct seqnum *seq, uint32_t count, struct seqnum_run *ret);
 
 /*
- * Blocks: a stock of numbers that one thread hands out to itself, for less than a
- * nanosecond each, whatever others do. Of kind counter only.
+ * Blocks: a stock of numbers that one thread hands out to itself, each for a fraction
+ * of what a draw costs, whatever others do; least where it is inlined, by
+ * seqnum-inline.h. Of kind counter only.
  *
  * Numbers of a block are unique and ascend like all others, but they are claimed
  * when the block is filled: a number may be lower than one that another process
