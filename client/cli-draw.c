@@ -81,9 +81,11 @@ int cli_next(const struct cli *cli, const struct cli_args *args)
         if (r != 0)
                 return r;
         r = seqnum_next_run(seq, (uint32_t)count, &run);
-        seqnum_detach(client);
         if (r < 0)
-                return cli_fail("drawing from", name, r);
+                r = cli_fail_draw("drawing from", name, seq, r);
+        seqnum_detach(client);
+        if (r != 0)
+                return r;
         if (args->values[CLI_KEY_JSON])
                 return run_print_json(name, &run);
         r = number_run_print(&format, &run);

@@ -66,6 +66,18 @@ int cli_fail(const char *what, const char *object, int error)
         return cli_exit_status(error);
 }
 
+int cli_fail_draw(const char *what, const char *name, struct seqnum *seq, int error)
+{
+        struct snapshot s = snapshot_take(seq);
+
+        if (error != -ETIMEDOUT || !s.turn_held || !s.holder_alive)
+                return cli_fail(what, name, error);
+        cli_complain("%s %s: the time is up, and another process has the turn ('seqnum info %s' "
+                     "shows it; -t waits longer)",
+                     what, name, name);
+        return cli_exit_status(error);
+}
+
 int cli_attach(const struct cli *cli, unsigned flags, struct seqnum_client **ret)
 {
         struct seqnum_client *client;
@@ -137,6 +149,19 @@ static int find(const struct cli *cli, struct seqnum_client *client, const char 
         return r == -ETIMEDOUT ? -ENOENT : r;
 }
 
+static int complain_of_opening(const struct mapping *mapping, const char *name, int error)
+{
+        if (error == -ENOENT)
+                return cli_no_sequence(mapping, name);
+        if (error != -ETIMEDOUT)
+                return cli_fail("opening", name, error);
+        cli_complain("opening %s: there is none yet, and seqnumd, which may make it from a "
+                     "template, did not answer in time ('seqnum status' tells whether it runs; "
+                     "-t waits longer)",
+                     name);
+        return cli_exit_status(error);
+}
+
 int cli_open(const struct cli *cli, unsigned flags, const char *name,
              struct seqnum_client **ret_client, struct seqnum **ret)
 {
@@ -153,7 +178,7 @@ int cli_open(const struct cli *cli, unsigned flags, const char *name,
                 *ret_client = client;
                 return 0;
         }
-        r = r == -ENOENT ? cli_no_sequence(client->mappings, name) : cli_fail("opening", name, r);
+        r = complain_of_opening(client->mappings, name, r);
         seqnum_detach(client);
         return r;
 }

@@ -230,7 +230,8 @@ silence() {
         refuse "nobody listens" 69 "nobody listens" "$seqnum" create new
         rm -f "$tmp/socket"
         refuse "no socket" 69 "nobody listens" "$seqnum" drop orders
-        refuse "a template, and no socket" 75 "" "$seqnum" -t 0.2 next invoice/new
+        refuse "a template, and no socket" 75 "may make it from a template, did not answer" \
+                "$seqnum" -t 0.2 next invoice/new
         if ! command -v python3 > /dev/null; then
                 skip "answers of others: there is no python3"
                 return
@@ -248,7 +249,7 @@ silence() {
         answer 'HTTP/1.1 400 Bad Request\r\n\r\n'
         refuse "somebody else's socket, of a template" 65 "does not answer as seqnumd" \
                 "$seqnum" next invoice/new
-        answer '$65537\r\n'
+        answer '\x2465537\r\n'
         refuse "too long an answer, of a template" 65 "does not answer as seqnumd" \
                 "$seqnum" next invoice/new
         answer '*2\r\n+half\r\n'

@@ -69,6 +69,9 @@ exclusion() {
         run "$seqnum" list -l
         contains "list: the turn is held" "held" "$(grep ^bills "$tmp/out")"
         expect "others wait for it" 75 "" "$seqnum" -t 0.2 next bills
+        refuse "and are told what for" 75 "another process has the turn" "$seqnum" -t 0.2 next bills
+        refuse "also those who want to hold it" 75 "another process has the turn" \
+                "$seqnum" -t 0.2 hold bills -- true
         expect "looking does not" 0 5 "$seqnum" peek bills
 }
 
