@@ -124,6 +124,7 @@ static void creation_done(struct commit_job *job, int error)
         struct creation *creation = job->userdata;
         struct service *service = creation->service;
         const char *message = creation->message;
+        bool to_show = !creation->settled && error >= 0;
 
         if (creation->settled) {
                 error = creation->outcome;
@@ -131,13 +132,14 @@ static void creation_done(struct commit_job *job, int error)
                 /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it loses track in uthash */
                 HASH_DELETE(by_name, service->creations, creation);
                 service->n_creations--;
-                if (error >= 0)
-                        creation_show(creation);
-                else
+                if (error < 0)
                         message = job->message;
         }
+        /* First, since showing it may tell others that come behind; answers leave later. */
         for (struct asker *asker = &creation->first; asker; asker = asker->next)
                 asker->done(asker->userdata, error, error < 0 ? message : "");
+        if (to_show)
+                creation_show(creation);
         creation_free(creation);
 }
 

@@ -51,6 +51,20 @@ static void queue_push(struct queue *queue, struct commit_job *job)
         queue->n++;
 }
 
+static struct commit_job *queue_pop(struct queue *queue)
+{
+        struct commit_job *first = queue->first;
+
+        if (!first)
+                return NULL;
+        queue->first = first->next;
+        if (!queue->first)
+                queue_init(queue);
+        else
+                queue->n--;
+        return first;
+}
+
 /* Take all; the queue is empty then. */
 static struct commit_job *queue_take(struct queue *queue)
 {
@@ -128,7 +142,7 @@ static uint64_t commit_all(struct committer *committer, struct commit_job *jobs)
         }
         r = commit_together(committer, jobs);
         for (struct commit_job *job = jobs; job; job = job->next) {
-                if (committer_blames_op(r)) {
+                if (committer_blames_op(r) || r == -ENOMEM) {
                         commit_alone(committer, job);
                         commits++;
                 } else {
@@ -268,27 +282,43 @@ void committer_submit(struct committer *committer, struct commit_job *job)
         pthread_mutex_unlock(&committer->lock);
 }
 
-/* done() may submit more: it is called without the lock. */
-static void call_done(struct commit_job *jobs)
+static size_t count_done(struct committer *committer)
 {
-        struct commit_job *next;
+        size_t n;
 
-        for (struct commit_job *job = jobs; job; job = next) {
-                next = job->next;
-                job->done(job, job->error);
-        }
+        pthread_mutex_lock(&committer->lock);
+        n = committer->done.n;
+        pthread_mutex_unlock(&committer->lock);
+        return n;
 }
 
+static struct commit_job *take_done(struct committer *committer)
+{
+        struct commit_job *job;
+
+        pthread_mutex_lock(&committer->lock);
+        job = queue_pop(&committer->done);
+        pthread_mutex_unlock(&committer->lock);
+        return job;
+}
+
+/*
+ * One at a time: done() may submit more, and may drain. Whoever drains relies on all
+ * that was committed having been told by then; what waits in a list of ours would
+ * still be told later, of positions that have changed since.
+ */
 void committer_dispatch(struct committer *committer)
 {
-        struct commit_job *jobs;
+        struct commit_job *job;
         uint64_t count;
 
         (void)!read(committer->fd, &count, sizeof(count));
-        pthread_mutex_lock(&committer->lock);
-        jobs = queue_take(&committer->done);
-        pthread_mutex_unlock(&committer->lock);
-        call_done(jobs);
+        for (size_t n = count_done(committer); n > 0; n--) {
+                job = take_done(committer);
+                if (!job)
+                        return;
+                job->done(job, job->error);
+        }
 }
 
 void committer_drain(struct committer *committer)

@@ -40,6 +40,7 @@
 /* Not more often than this, nor for more than a twentieth of the time. */
 #define INSPECT_USEC  UINT64_C(50000)
 #define INSPECT_SHARE 20
+#define ACCURACY_USEC 1000
 
 /* --- comparing ------------------------------------------------------------- */
 
@@ -161,7 +162,7 @@ static void look_later(struct service *service, uint64_t usec)
 
         if (!service->inspection)
                 r = sd_event_add_time_relative(service->event, &service->inspection,
-                                               CLOCK_MONOTONIC, 0, 0, on_time, service);
+                                               CLOCK_MONOTONIC, 0, ACCURACY_USEC, on_time, service);
         if (r >= 0)
                 r = sd_event_source_set_time_relative(service->inspection, usec);
         if (r >= 0)

@@ -15,11 +15,11 @@
 #include "pace.h"
 #include "window.h"
 
-#define RETRY_USEC           UINT64_C(250000)
-#define FRESH_USEC           UINT64_C(1000) /* to fill fresh slots; somebody may be scribbling */
-#define COMPLAIN_USEC        UINT64_C(30000000) /* say again that it still fails */
-#define BAR_SEC              30 /* ask nothing for a sequence that the store refuses */
-#define GATHER_ACCURACY_USEC UINT64_C(1000)
+#define RETRY_USEC    UINT64_C(250000)
+#define FRESH_USEC    UINT64_C(1000)     /* to fill fresh slots; somebody may be scribbling */
+#define COMPLAIN_USEC UINT64_C(30000000) /* say again that it still fails */
+#define BAR_SEC       30                 /* ask nothing for a sequence that the store refuses */
+#define ACCURACY_USEC UINT64_C(1000)     /* 0 would be 250 ms: sd_event_add_time(3) */
 
 /*
  * With so many left nobody need wait even if draws come all at once after a pause, which
@@ -437,6 +437,16 @@ static struct batch *batch_new(struct refill *refill, size_t most)
         return batch;
 }
 
+/* What was planned so far is to be planned again. */
+static void give_up_plans(struct refill *refill, struct batch *batch)
+{
+        for (size_t i = 0; i < batch->n; i++) {
+                batch->sequences[i]->reserving = false;
+                refill_want(refill, batch->sequences[i]);
+        }
+        batch->n = 0;
+}
+
 /*
  * Move those that want, and are not being served already, into a batch. Takes
  * the list away first: distrust() may add to a new one, or want a commit, which
@@ -446,7 +456,7 @@ static void gather(struct refill *refill, struct batch *batch)
 {
         struct sequence **wanting = refill->wanting;
         size_t n = refill->n_wanting;
-        uint64_t now = clock_usec(CLOCK_MONOTONIC);
+        uint64_t now = clock_usec(CLOCK_MONOTONIC), voided = refill->voided;
         struct sequence *sequence;
 
         batch->begun = now;
@@ -467,6 +477,8 @@ static void gather(struct refill *refill, struct batch *batch)
                 batch->sequences[batch->n++] = sequence;
         }
         refill->paused = false;
+        if (refill->voided != voided)
+                give_up_plans(refill, batch);
         free(wanting);
 }
 
@@ -509,6 +521,11 @@ void refill_run(struct refill *refill)
         batch->job.done = batch_done;
         batch->job.userdata = batch;
         committer_submit(refill->committer, &batch->job);
+}
+
+void refill_void_plans(struct refill *refill)
+{
+        refill->voided++;
 }
 
 void refill_pause(struct refill *refill)
@@ -561,13 +578,13 @@ int refill_init(struct refill *refill, sd_event *event, struct registry *registr
                 .registry = registry,
                 .committer = committer,
         };
-        r = sd_event_add_time_relative(event, &refill->retry, CLOCK_MONOTONIC, 0, 0, on_retry,
-                                       refill);
+        r = sd_event_add_time_relative(event, &refill->retry, CLOCK_MONOTONIC, 0, ACCURACY_USEC,
+                                       on_retry, refill);
         if (r >= 0)
                 r = sd_event_source_set_enabled(refill->retry, SD_EVENT_OFF);
         if (r >= 0)
                 r = sd_event_add_time_relative(event, &refill->gather, CLOCK_MONOTONIC, 0,
-                                               GATHER_ACCURACY_USEC, on_gathered, refill);
+                                               ACCURACY_USEC, on_gathered, refill);
         if (r >= 0)
                 r = sd_event_source_set_enabled(refill->gather, SD_EVENT_OFF);
         return r;

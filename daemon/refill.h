@@ -47,6 +47,7 @@ struct refill {
         uint64_t complained;    /* when that was last said */
         uint64_t failures;
         uint64_t distrusted; /* how often */
+        uint64_t voided;     /* how often plans were */
 };
 
 int refill_init(struct refill *refill, sd_event *event, struct registry *registry,
@@ -59,6 +60,9 @@ void refill_clear(struct refill *refill);
  */
 void refill_pause(struct refill *refill);
 void refill_resume(struct refill *refill);
+
+/* The store's positions were changed: what is being planned by them is planned anew. */
+void refill_void_plans(struct refill *refill);
 
 /* Somebody rang: note who wants, and start a commit for them. */
 void refill_answer(struct refill *refill);

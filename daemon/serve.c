@@ -248,6 +248,7 @@ static int take_id(struct service *service, struct serve_hold *hold)
                 return r;
         hold->owner = owner;
         hold->segment_id = service->segment->id;
+        hold->watch = (struct turn_watch){0};
         return 0;
 }
 
@@ -256,6 +257,10 @@ static bool take_turn(const struct service *service, const struct sequence *sequ
 {
         struct cell *cell = cell_of(service, sequence);
 
+        if (hold->watched != sequence->slot) {
+                hold->watched = sequence->slot;
+                hold->watch = (struct turn_watch){0};
+        }
         return turn_try(cell, hold->owner) ||
                turn_look(cell, service->segment->map.fd, sequence->params.hold_limit, &hold->watch,
                          clock_usec(CLOCK_MONOTONIC), hold->owner);
@@ -394,4 +399,12 @@ void serve_hold_clear(struct service *service, struct serve_hold *hold)
         if (hold->owner && hold->segment_id == service->turns_segment_id)
                 turn_id_drop(service->turns_fd, hold->owner);
         *hold = (struct serve_hold){0};
+}
+
+void serve_forget_turns(struct service *service)
+{
+        if (service->turns_fd >= 0)
+                close(service->turns_fd);
+        service->turns_fd = -1;
+        service->turns_segment_id = 0;
 }

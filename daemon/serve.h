@@ -40,8 +40,9 @@ struct serve_hold {
         uint64_t id, generation; /* of the sequence */
         uint64_t index;          /* the number's */
         uint32_t slot;
-        uint32_t count; /* committed: so many from `index` on */
-        struct turn_watch watch;
+        uint32_t count;          /* committed: so many from `index` on */
+        struct turn_watch watch; /* of the turn in the slot `watched` of that segment */
+        uint32_t watched;
         char name[SEQUENCE_NAME_MAX + 1];
 };
 
@@ -66,3 +67,6 @@ int serve_rollback(struct service *service, struct serve_hold *hold);
 
 /* The connection ends: roll back, and drop our id. */
 void serve_hold_clear(struct service *service, struct serve_hold *hold);
+
+/* The segment is another one: let go of the former one's object, and of the ids in it. */
+void serve_forget_turns(struct service *service);

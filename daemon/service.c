@@ -183,6 +183,16 @@ int service_find_group(const struct config *config, gid_t *ret)
 
 /* --- stop -------------------------------------------------------------- */
 
+static void close_all(struct service *service)
+{
+        registry_each (&service->registry, sequence) {
+                if (!registry_at(&service->registry, sequence->slot))
+                        continue;
+                (void)window_freeze(service->segment, sequence);
+                service_say_doubted(service, sequence);
+        }
+}
+
 static size_t gather_positions(struct service *service, struct store_op *ops)
 {
         size_t n = 0;
@@ -192,8 +202,7 @@ static size_t gather_positions(struct service *service, struct store_op *ops)
 
                 if (!registry_at(&service->registry, sequence->slot))
                         continue;
-                position = window_freeze(service->segment, sequence);
-                service_say_doubted(service, sequence);
+                position = sequence->frozen_at;
                 if (sequence->exact && sequence->hi == position)
                         continue;
                 if (!window_next(service->segment, sequence, &position)) {
@@ -245,17 +254,11 @@ static void positions_saved(struct service *service, const struct store_op *ops,
                         window_grant_rest(service->segment, sequence);
 }
 
-int service_freeze_all(struct service *service)
+static int save_positions(struct service *service, struct store_op *ops, char *message)
 {
-        char message[COMMIT_MESSAGE_SIZE];
-        struct store_op *ops;
-        size_t n, before;
+        size_t n = gather_positions(service, ops), before;
         int r;
 
-        ops = calloc(service->registry.n_sequences + 1, sizeof(*ops));
-        if (!ops)
-                return -ENOMEM;
-        n = gather_positions(service, ops);
         do {
                 before = n;
                 r = service_commit(service, ops, n, message);
@@ -264,6 +267,19 @@ int service_freeze_all(struct service *service)
         } while (n < before);
         if (r >= 0)
                 positions_saved(service, ops, n);
+        return r;
+}
+
+int service_freeze_all(struct service *service)
+{
+        char message[COMMIT_MESSAGE_SIZE] = "out of memory";
+        struct store_op *ops;
+        int r;
+
+        refill_void_plans(&service->refill);
+        close_all(service);
+        ops = calloc(service->registry.n_sequences + 1, sizeof(*ops));
+        r = ops ? save_positions(service, ops, message) : -ENOMEM;
         free(ops);
         if (r < 0)
                 log_event(EVENT_STORE_FAILING, LOG_ERR, NULL,

@@ -102,6 +102,8 @@ static int sqlite_commit(struct store *store, struct store_op *ops, size_t n_ops
         uint64_t last_id = s->store.last_id;
         int r;
 
+        free(s->store.message);
+        s->store.message = NULL; /* what failed before is not why this one does */
         for (size_t i = 0; i < n_ops; i++)
                 ops[i].error = 0;
         s->distrusted = s->distrusted || sqlite_files_moved(s);

@@ -22,6 +22,7 @@
 #include "atomic.h"
 #include "directory.h"
 #include "log.h"
+#include "serve.h"
 #include "service.h"
 #include "window.h"
 
@@ -441,6 +442,7 @@ static int replace(struct service *service, const char *reason)
         service_unwatch_segment(service);
         hand_over_all(old);
         segment_free(old);
+        serve_forget_turns(service);
         manager_keep_segment(fresh->map.fd);
         log_event(EVENT_SEGMENT_REPLACED, LOG_NOTICE, NULL, "made segment %s anew: %s", fresh->shm,
                   reason);

@@ -448,6 +448,37 @@ void instance_start(struct instance *instance)
         instance_await_ready(instance);
 }
 
+void instance_slow_down(const struct instance *instance, const char *usec)
+{
+        char path[256];
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "%s/slow-disk", instance->directory);
+        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, usec, strlen(usec)), strlen(usec));
+        close(fd);
+}
+
+void instance_start_on_slow_disk(struct instance *instance)
+{
+        char path[256], text[512];
+
+        (void)snprintf(path, sizeof(path), "%s/slow-disk", instance->directory);
+        (void)setenv("SEQNUM_SLOW_DISK", path, 1);
+        (void)snprintf(text, sizeof(text), "%s/tests/preload/slow-disk.so",
+                       getenv("SEQNUM_BUILD") ? getenv("SEQNUM_BUILD") : "build");
+        (void)setenv("LD_PRELOAD", text, 1);
+        /* The sanitizer's runtime need not come first then. */
+        (void)snprintf(text, sizeof(text), "verify_asan_link_order=0%s%s",
+                       getenv("ASAN_OPTIONS") ? ":" : "",
+                       getenv("ASAN_OPTIONS") ? getenv("ASAN_OPTIONS") : "");
+        (void)setenv("ASAN_OPTIONS", text, 1);
+        instance_start(instance);
+        (void)unsetenv("LD_PRELOAD");
+        (void)unsetenv("SEQNUM_SLOW_DISK");
+}
+
 void instance_kill(struct instance *instance)
 {
         assert_true(instance->pid > 0);

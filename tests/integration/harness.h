@@ -112,7 +112,11 @@ void instance_configure(struct instance *instance, const char *format, ...)
 void instance_start(struct instance *instance);  /* and wait until it says that it is ready */
 void instance_launch(struct instance *instance); /* and don't wait */
 void instance_await_ready(struct instance *instance);
-bool instance_ready(struct instance *instance);        /* has it said so? */
+bool instance_ready(struct instance *instance); /* has it said so? */
+/* With a disk, tests/preload/slow-disk.c, whose syncs take as many microseconds as it is told. */
+void instance_start_on_slow_disk(struct instance *instance);
+void instance_slow_down(const struct instance *instance, const char *usec); /* "": no more */
+
 void instance_kill(struct instance *instance);         /* SIGKILL */
 void instance_stop(struct instance *instance);         /* SIGTERM; it must exit with 0 */
 void instance_reload(struct instance *instance);       /* SIGHUP, until it is ready again */

@@ -671,6 +671,29 @@ static void path_of_the_socket(struct instance *instance)
         assert_true(instance_says(instance, "make its directory"));
 }
 
+/* How long somebody was watched who held another sequence's turn does not count. */
+static void a_limit_begins_with_its_turn(struct instance *instance)
+{
+        int holder, waiter;
+
+        start_with(instance, "[sequence first]\nkind = gapless\nhold_limit = 6\n"
+                             "[sequence second]\nkind = gapless\nhold_limit = 6\n");
+        holder = plug_in(instance);
+        waiter = plug_in(instance);
+        ask(holder, "SEQ.BEGIN first", ":1");
+        tell(waiter, "SEQ.BEGIN first\r\n");
+        expect_error(waiter, "TRYAGAIN", "first"); /* after 5 s */
+        ask(holder, "SEQ.ROLLBACK first", "+OK");
+        nap(1100000);
+        ask(holder, "SEQ.BEGIN second", ":1");
+        tell(waiter, "SEQ.BEGIN second\r\n");
+        expect_silence(waiter, 200);
+        ask(holder, "SEQ.COMMIT second", "+OK");
+        expect(waiter, ":2");
+        close(holder);
+        close(waiter);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -686,6 +709,7 @@ int main(void)
                 instance_test(half_closed),
                 instance_test(its_end_rolls_back),
                 instance_test(many_transactions),
+                instance_test(a_limit_begins_with_its_turn),
                 instance_test(byte_by_byte),
                 instance_test(socket_is_passed_in),
                 instance_test(path_of_the_socket),

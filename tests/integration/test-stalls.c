@@ -34,40 +34,6 @@
 #define ROUND_USEC   UINT64_C(80000)
 #define SLOW_DISK    "50000" /* usec a sync */
 
-/* --- a disk that takes its time ------------------------------------------------ */
-
-static void slow_down(const struct instance *instance, const char *usec)
-{
-        char path[256];
-        int fd;
-
-        (void)snprintf(path, sizeof(path), "%s/slow-disk", instance->directory);
-        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-        assert_true(fd >= 0);
-        assert_int_equal(write(fd, usec, strlen(usec)), strlen(usec));
-        close(fd);
-}
-
-/* Start a daemon whose disk can be slowed down. */
-static void start_with_disk(struct instance *instance)
-{
-        char path[256], text[512];
-
-        (void)snprintf(path, sizeof(path), "%s/slow-disk", instance->directory);
-        (void)setenv("SEQNUM_SLOW_DISK", path, 1);
-        (void)snprintf(text, sizeof(text), "%s/tests/preload/slow-disk.so",
-                       getenv("SEQNUM_BUILD") ? getenv("SEQNUM_BUILD") : "build");
-        (void)setenv("LD_PRELOAD", text, 1);
-        /* The sanitizer's runtime need not come first then. */
-        (void)snprintf(text, sizeof(text), "verify_asan_link_order=0%s%s",
-                       getenv("ASAN_OPTIONS") ? ":" : "",
-                       getenv("ASAN_OPTIONS") ? getenv("ASAN_OPTIONS") : "");
-        (void)setenv("ASAN_OPTIONS", text, 1);
-        instance_start(instance);
-        (void)unsetenv("LD_PRELOAD");
-        (void)unsetenv("SEQNUM_SLOW_DISK");
-}
-
 /* --- drawing as fast as can be --------------------------------------------------- */
 
 static void hammer(const struct instance *instance, _Atomic(bool) *stop)
@@ -134,17 +100,17 @@ static void full_speed(struct instance *instance, int64_t waits_max)
 static void nobody_waits_at_full_speed(struct instance *instance)
 {
         instance_configure(instance, "[sequence orders]\n");
-        start_with_disk(instance);
+        instance_start_on_slow_disk(instance);
         full_speed(instance, RAMP_WAITS);
-        slow_down(instance, "700000");
+        instance_slow_down(instance, "700000");
         full_speed(instance, 2 * RAMP_WAITS);
 }
 
 static void nor_on_a_slow_disk(struct instance *instance)
 {
         instance_configure(instance, "[sequence orders]\n");
-        start_with_disk(instance);
-        slow_down(instance, "50000");
+        instance_start_on_slow_disk(instance);
+        instance_slow_down(instance, "50000");
         full_speed(instance, RAMP_WAITS);
 }
 
@@ -305,10 +271,10 @@ static void lose_slot(struct instance *instance, bool behind)
         bool committed;
 
         instance_configure(instance, "[sequence invoices]\nkind = gapless\n");
-        start_with_disk(instance);
+        instance_start_on_slow_disk(instance);
         fd = instance_connect(instance);
         assert_true(fd >= 0);
-        slow_down(instance, "stuck");
+        instance_slow_down(instance, "stuck");
         if (behind) {
                 before = commit_apart(instance);
                 await_next(instance, 2);
@@ -323,7 +289,7 @@ static void lose_slot(struct instance *instance, bool behind)
         punch_cells(instance);
         after = commit_apart(instance);
         nap(300000);
-        slow_down(instance, "0    ");
+        instance_slow_down(instance, "0    ");
         status = instance_join(instance, after, 30);
         if (behind)
                 request(fd, "SEQ.COMMIT invoices\r\n");

@@ -556,6 +556,36 @@ static void test_drain(void **state)
         }
 }
 
+/* Who drains in done() knows of all that was committed, also of what came with it. */
+static void drain_and_look(struct commit_job *commit, int error)
+{
+        struct job *job = commit->userdata;
+
+        job_done(commit, error);
+        committer_drain(job->fixture->committer);
+        assert_int_equal(job->fixture->n_done, job->fixture->left);
+}
+
+static void test_drain_within(void **state)
+{
+        struct fixture *f = *state;
+        struct job first, jobs[10];
+
+        occupy(f, &first);
+        for (unsigned i = 0; i < 10; i++) {
+                job_init(&jobs[i], f, i + 1, FINE);
+                if (i == 3)
+                        jobs[i].job.done = drain_and_look;
+                committer_submit(f->committer, &jobs[i].job);
+        }
+        f->left = 11;
+        hold(&f->fake, false);
+        loop_until(f, 11);
+        for (unsigned i = 0; i <= 10; i++)
+                assert_int_equal(f->order[i], i);
+        assert_int_equal(f->fake.n_begun, 2);
+}
+
 static void *release_later(void *argument)
 {
         struct fake *fake = argument;
@@ -693,6 +723,7 @@ int main(void)
                 case_of(test_done_submits_and_frees),
                 case_of(test_many),
                 case_of(test_drain),
+                case_of(test_drain_within),
                 case_of(test_free_finishes),
                 cmocka_unit_test_setup_teardown(test_real_store, setup_real, teardown_real),
         };

@@ -38,6 +38,7 @@ struct fixture {
         struct committer *committer;
         struct refill refill;
         unsigned distrusted;
+        bool voids; /* to distrust makes the segment anew, for which all positions are saved */
 };
 
 static void reserve(struct fake_store *fake, struct store_op *op)
@@ -89,6 +90,8 @@ static void note_distrust(struct sequence *sequence, void *userdata)
 
         registry_detach(&fixture->unit->registry, sequence); /* as if there were no room */
         fixture->distrusted++;
+        if (fixture->voids)
+                refill_void_plans(&fixture->refill);
 }
 
 static int setup(void **state)
@@ -574,6 +577,30 @@ static void test_distrust_wiped(void **state)
         assert_int_equal(commits(fixture), 0);
 }
 
+/* What was planned before the positions changed is not committed. */
+static void test_distrust_voids_plans(void **state)
+{
+        struct fixture *fixture = *state;
+        struct sequence *orders = sequence_new(fixture, "orders", 10);
+        struct sequence *damaged = sequence_new(fixture, "damaged", 10);
+
+        fixture->voids = true;
+        unit_grant(fixture->unit, damaged, 0, 200);
+        memset(unit_cell(fixture->unit, damaged), 0, sizeof(struct cell));
+        orders->demand = 1;
+        refill_want(&fixture->refill, orders);
+        refill_want(&fixture->refill, damaged);
+        answer(fixture);
+        assert_int_equal(fixture->distrusted, 1);
+        assert_int_equal(commits(fixture), 0);
+        assert_false(orders->reserving);
+
+        nap_over(fixture);
+        answer(fixture);
+        assert_int_equal(commits(fixture), 1);
+        assert_true(orders->ceiling == 10);
+}
+
 /* Any client may mark anything in the bitmaps. */
 static void test_marks_of_nobody(void **state)
 {
@@ -961,6 +988,7 @@ int main(void)
                 refill_test(test_one_refused),
                 refill_test(test_distrust),
                 refill_test(test_distrust_wiped),
+                refill_test(test_distrust_voids_plans),
                 refill_test(test_marks_of_nobody),
                 refill_test(test_store_behind),
                 refill_test(test_failed_may_turn_up),
