@@ -82,7 +82,7 @@ int cli_next(const struct cli *cli, const struct cli_args *args)
                 return r;
         r = seqnum_next_run(seq, (uint32_t)count, &run);
         if (r < 0)
-                r = cli_fail_draw("drawing from", name, seq, r);
+                r = cli_fail_draw("drawing from", name, seq, count, r);
         seqnum_detach(client);
         if (r != 0)
                 return r;
@@ -110,9 +110,11 @@ int cli_peek(const struct cli *cli, const struct cli_args *args)
         if (r != 0)
                 return r;
         r = seqnum_peek(seq, &value);
-        seqnum_detach(client);
         if (r < 0)
-                return cli_fail("peeking at", name, r);
+                r = cli_fail_draw("peeking at", name, seq, 1, r);
+        seqnum_detach(client);
+        if (r != 0)
+                return r;
         if (!args->values[CLI_KEY_JSON]) {
                 printf("%lld\n", (long long)value);
                 return CLI_OK;

@@ -211,7 +211,7 @@ int cli_hold(const struct cli *cli, const struct cli_args *args)
                              name, sequence_kind_name(snapshot_take(seq).kind));
                 r = CLI_NO;
         } else if (r < 0) {
-                r = cli_fail_draw("holding a number of", name, seq, r);
+                r = cli_fail_draw("holding a number of", name, seq, 1, r);
         } else {
                 r = command_run(cli, words, number);
                 if (r == CLI_OK)

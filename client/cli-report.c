@@ -3,6 +3,7 @@
 /* What seqnum(1) says of the library's errors, each with a hint, and its exit statuses. */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "cli.h"
@@ -66,15 +67,29 @@ int cli_fail(const char *what, const char *object, int error)
         return cli_exit_status(error);
 }
 
-int cli_fail_draw(const char *what, const char *name, struct seqnum *seq, int error)
+int cli_fail_draw(const char *what, const char *name, struct seqnum *seq, uint64_t count, int error)
 {
         struct snapshot s = snapshot_take(seq);
 
-        if (error != -ETIMEDOUT || !s.turn_held || !s.holder_alive)
+        if (error == -ETIMEDOUT && s.turn_held && s.holder_alive)
+                cli_complain("%s %s: the time is up, and another process has the turn "
+                             "('seqnum info %s' shows it; -t waits longer)",
+                             what, name, name);
+        else if (error == -EOVERFLOW && s.left > 0 && s.left < count)
+                cli_complain("%s %s: it has fewer than %" PRIu64 " numbers left: ask for fewer "
+                             "('seqnum info %s' shows its limits)",
+                             what, name, count, name);
+        else if (error == -EOVERFLOW)
+                cli_complain("%s %s: it has come to its end ('seqnum info %s' shows its limits)",
+                             what, name, name);
+        else if (error == -ERANGE && s.kind == SEQUENCE_TIME)
+                cli_complain("%s %s: a millisecond has %" PRIu64 " ids: ask for fewer at a time",
+                             what, name, UINT64_C(1) << s.view->map.serial_bits);
+        else if (error == -ERANGE)
+                cli_complain("%s %s: a round has %" PRIu64 " numbers: ask for fewer at a time",
+                             what, name, s.view->map.period);
+        else
                 return cli_fail(what, name, error);
-        cli_complain("%s %s: the time is up, and another process has the turn ('seqnum info %s' "
-                     "shows it; -t waits longer)",
-                     what, name, name);
         return cli_exit_status(error);
 }
 

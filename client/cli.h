@@ -228,8 +228,9 @@ void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)))
 /* Say that `what` failed on `object` with the library's `error`; its exit status. */
 int cli_fail(const char *what, const char *object, int error);
 
-/* The same of a draw, with what the segment tells of the sequence. */
-int cli_fail_draw(const char *what, const char *name, struct seqnum *seq, int error);
+/* The same of a draw of `count` numbers, with what the segment tells of the sequence. */
+int cli_fail_draw(const char *what, const char *name, struct seqnum *seq, uint64_t count,
+                  int error);
 
 /*
  * Say that there is no sequence `name`, and which one may have been meant; the

@@ -81,6 +81,8 @@ time_ids() {
         local id before after
 
         quiet "create time" "$seqnum" create ids kind=time node=7
+        refuse "more ids than a millisecond has" 1 "a millisecond has 4096 ids: ask for fewer" \
+                "$seqnum" next -n 4097 ids
         before=$(date +%s%3N)
         id=$("$seqnum" next ids)
         after=$(date +%s%3N)

@@ -159,7 +159,8 @@ draw() {
 }
 
 ends() {
-        expect "a run longer than what is left" 1 "" "$seqnum" next -n 6 short
+        refuse "a run longer than what is left" 1 "fewer than 6 numbers left: ask for fewer" \
+                "$seqnum" next -n 6 short
         expect "a run of all that is left" 0 $'1\n2\n3\n4\n5' "$seqnum" next -n 5 short
         refuse "past the end" 1 "come to its end" "$seqnum" next short
         refuse "peek past the end" 1 "come to its end" "$seqnum" peek short
@@ -169,7 +170,8 @@ ends() {
         contains "list past the end" "(end)" "$out"
         expect "cycling, up to the wrap" 0 $'8\n9\n10' "$seqnum" next -n 3 round
         expect "cycling, behind the wrap" 0 1 "$seqnum" next round
-        refuse "a run longer than a round" 1 "fewer numbers in a round" "$seqnum" next -n 11 round
+        refuse "a run longer than a round" 1 "a round has 10 numbers: ask for fewer" \
+                "$seqnum" next -n 11 round
         expect "which skips nothing" 0 2 "$seqnum" next round
         "$seqnum" next -n 9 round > "$tmp/run"
         same "a run never straddles the wrap" "$(seq "$(head -n1 "$tmp/run")" \
