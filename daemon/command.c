@@ -241,9 +241,22 @@ static void unknown(struct session *session, const struct resp_request *request)
                            "unknown command '%s'; seqnumd(8) has those there are", word);
 }
 
+/*
+ * Names and values are strings from here on, and a NUL byte would end them: the
+ * first argument that has one, or 0. PING and ECHO send back any byte.
+ */
+static size_t with_nul(const struct command *command, const struct resp_request *request)
+{
+        for (size_t i = 1; i < request->n && command->run != ping; i++)
+                if (memchr(request->arguments[i].data, 0, request->arguments[i].length))
+                        return i;
+        return 0;
+}
+
 static enum command_result dispatch(struct session *session, const struct resp_request *request)
 {
         const struct command *command = find(&request->arguments[0]);
+        size_t i;
 
         if (!command) {
                 unknown(session, request);
@@ -257,6 +270,13 @@ static enum command_result dispatch(struct session *session, const struct resp_r
         if (command->administers && !session->admin) {
                 resp_error(&session->out, "NOPERM",
                            "%s is for root and the user of the service alone", command->name);
+                return COMMAND_DONE;
+        }
+        i = with_nul(command, request);
+        if (i > 0) {
+                resp_error(&session->out, "ERR",
+                           "argument %zu of '%s' has a NUL byte in it; names and values have none",
+                           i, command->name);
                 return COMMAND_DONE;
         }
         return command->run(session, request);

@@ -6,11 +6,9 @@
  * nor read twice, and a stream that cannot be read on costs no time.
  */
 
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -21,40 +19,6 @@
 #define ANSWER_MSEC 20000              /* for an answer that must come; patience on top */
 #define GIVEN_UP    UINT64_C(5500000)  /* usec; a request that waited for 5 s is given up */
 #define BURN_NSEC   INT64_C(300000000) /* of processor, to compare with the daemon's */
-
-/* --- a disk that takes its time ------------------------------------------------------- */
-
-/* What each sync waits for from now on: microseconds, "stuck", or "" for nothing. */
-static void slow_disk(const struct instance *instance, const char *usec)
-{
-        char path[256];
-        int fd;
-
-        (void)snprintf(path, sizeof(path), "%s/slow-disk", instance->directory);
-        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        assert_true(fd >= 0);
-        assert_int_equal(write(fd, usec, strlen(usec)), strlen(usec));
-        close(fd);
-}
-
-static void slow_start(struct instance *instance)
-{
-        char path[256], text[512];
-
-        (void)snprintf(path, sizeof(path), "%s/slow-disk", instance->directory);
-        (void)setenv("SEQNUM_SLOW_DISK", path, 1);
-        (void)snprintf(text, sizeof(text), "%s/tests/preload/slow-disk.so",
-                       getenv("SEQNUM_BUILD") ? getenv("SEQNUM_BUILD") : "build");
-        (void)setenv("LD_PRELOAD", text, 1);
-        /* The sanitizer's runtime need not come first then. */
-        (void)snprintf(text, sizeof(text), "verify_asan_link_order=0%s%s",
-                       getenv("ASAN_OPTIONS") ? ":" : "",
-                       getenv("ASAN_OPTIONS") ? getenv("ASAN_OPTIONS") : "");
-        (void)setenv("ASAN_OPTIONS", text, 1);
-        instance_start(instance);
-        (void)unsetenv("LD_PRELOAD");
-        (void)unsetenv("SEQNUM_SLOW_DISK");
-}
 
 /* --- a connection ------------------------------------------------------------------- */
 
@@ -96,8 +60,8 @@ static void expect(int fd, const char *answer)
 static void start(struct instance *instance)
 {
         instance_configure(instance, "[sequence orders]\n[sequence xx]\n[sequence t/*]\n");
-        slow_start(instance);
-        slow_disk(instance, "stuck");
+        instance_start_on_slow_disk(instance);
+        instance_slow_down(instance, "stuck");
 }
 
 /* --- requests behind an answer to come ------------------------------------------------ */
@@ -129,7 +93,7 @@ static void behind_a_slow_answer(struct instance *instance)
         other = plug_in(instance);
         tell(other, "SEQ.ALTER xx increment 2\r\n");
         nap(GIVEN_UP);
-        slow_disk(instance, "");
+        instance_slow_down(instance, "");
         expect(other, "+OK");
         expect(ping, "+OK");
         expect(ping, "+PONG");
@@ -157,7 +121,7 @@ static void answers_keep_their_order(struct instance *instance)
         tell(fd, "SEQ.CREATE a\r\nSEQ.CREATE\r\nSEQ.CREATE b\r\nSEQ.CREATE 'c d'\r\n"
                  "SEQ.CREATE e kind nonsense\r\nSEQ.CREATE f start\r\nSEQ.CREATE g\r\nPING\r\n");
         nap(100000);
-        slow_disk(instance, "");
+        instance_slow_down(instance, "");
         expect(fd, "+OK");
         expect(fd, "-ERR wrong number of arguments for 'SEQ.CREATE'");
         expect(fd, "+OK");
@@ -180,7 +144,7 @@ static void is_not_read_twice(struct instance *instance)
         fd = plug_in(instance);
         tell(fd, "SEQ.CREATE y\r\n\"SEQ.DROP x\r\nPING\r\n");
         nap(200000);
-        slow_disk(instance, "");
+        instance_slow_down(instance, "");
         expect(fd, "+OK");
         expect(fd, "-ERR Protocol error: unbalanced quotes in request");
         expect(fd, "(end)");
@@ -227,7 +191,7 @@ static void costs_no_time(struct instance *instance)
                 nap(20000);
         }
         assert_in_range(used_beside(instance), 0, BURN_NSEC / 3);
-        slow_disk(instance, "");
+        instance_slow_down(instance, "");
         expect(fd, "+OK");
         expect(fd, "-ERR Protocol error: invalid length");
         expect(fd, "(end)");
@@ -243,15 +207,15 @@ static void a_reload_counts_creations(struct instance *instance)
         int fd;
 
         instance_configure(instance, "%s[sequence orders]\n", keys);
-        slow_start(instance);
-        slow_disk(instance, "stuck");
+        instance_start_on_slow_disk(instance);
+        instance_slow_down(instance, "stuck");
         fd = plug_in(instance);
         tell(fd, "SEQ.CREATE a\r\nSEQ.CREATE b\r\n");
         nap(100000);
         instance_configure(instance, "%s[sequence orders]\n[sequence c]\n[sequence d]\n", keys);
         assert_int_equal(kill(instance->pid, SIGHUP), 0);
         nap(100000);
-        slow_disk(instance, "");
+        instance_slow_down(instance, "");
         expect(fd, "+OK");
         expect(fd, "+OK");
         assert_true(
