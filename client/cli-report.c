@@ -4,7 +4,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli.h"
 #include "directory.h"
@@ -35,7 +38,9 @@ static const struct {
         {ETIMEDOUT, CLI_TRY_AGAIN, "'seqnum status' tells; -t waits longer"},
         {EACCES, CLI_NOT_PERMITTED, "'seqnum status' shows the group"},
         {EPERM, CLI_NOT_PERMITTED,
-         "'seqnum status' shows the owner; if that is right, say so in $SEQNUM_OWNER"},
+         "'seqnum status' shows the owner and the mode; if the owner is right, say so by his "
+         "number "
+         "in $SEQNUM_OWNER"},
 };
 
 int cli_exit_status(int error)
@@ -93,6 +98,55 @@ int cli_fail_draw(const char *what, const char *name, struct seqnum *seq, uint64
         return cli_exit_status(error);
 }
 
+int cli_object_stat(const char *shm, struct stat *ret)
+{
+        char path[sizeof("/dev/shm") + SEGMENT_NAME_MAX];
+
+        (void)snprintf(path, sizeof(path), "/dev/shm%s", shm);
+        return lstat(path, ret) < 0 ? -errno : 0;
+}
+
+static bool is_number(const char *text)
+{
+        return *text && text[strspn(text, "0123456789")] == '\0';
+}
+
+/* Owner or mode are not such that a byte of the object is to be believed. */
+static void complain_of_owner(const char *shm, const struct stat *status)
+{
+        const char *vouched = getenv("SEQNUM_OWNER");
+        const struct passwd *user = getpwuid(status->st_uid);
+        unsigned owner = status->st_uid, mode = status->st_mode & 07777;
+
+        if (!S_ISREG(status->st_mode))
+                cli_complain("attaching to %s: /dev/shm%s is no shared memory object: somebody "
+                             "planted it; remove it",
+                             shm, shm);
+        else if (mode & S_IWOTH)
+                cli_complain("attaching to %s: everybody may write it (mode %04o), so it is not "
+                             "believed: 'chmod o-w /dev/shm%s', or have seqnumd put that right "
+                             "by a reload",
+                             shm, mode, shm);
+        else if (vouched && *vouched && !is_number(vouched))
+                cli_complain("attaching to %s: $SEQNUM_OWNER '%s' is no number of a user: if user "
+                             "%u runs the service, say SEQNUM_OWNER=%u",
+                             shm, vouched, owner, owner);
+        else
+                cli_complain("attaching to %s: it belongs to %s, who is not the service: if he is, "
+                             "say so: SEQNUM_OWNER=%u",
+                             shm, user ? user->pw_name : "a user without a name", owner);
+}
+
+int cli_fail_attach(const char *shm, int error)
+{
+        struct stat status;
+
+        if (error != -EPERM || cli_object_stat(shm, &status) < 0)
+                return cli_fail("attaching to", shm, error);
+        complain_of_owner(shm, &status);
+        return cli_exit_status(error);
+}
+
 int cli_attach(const struct cli *cli, unsigned flags, struct seqnum_client **ret)
 {
         struct seqnum_client *client;
@@ -100,7 +154,7 @@ int cli_attach(const struct cli *cli, unsigned flags, struct seqnum_client **ret
 
         r = seqnum_attach(&client, cli->shm, flags);
         if (r < 0)
-                return cli_fail("attaching to", cli->shm, r);
+                return cli_fail_attach(cli->shm, r);
         seqnum_set_timeout(client, cli->timeout_usec);
         *ret = client;
         return 0;

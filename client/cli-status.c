@@ -30,8 +30,10 @@ const struct cli_option cli_status_options[] = {
 
 /* --- words ----------------------------------------------------------------- */
 
-static const char *outcome_word(int error)
+static const char *outcome_word(const char *shm, int error)
 {
+        struct stat status;
+
         switch (-error) {
         case 0:
                 return "ready";
@@ -48,7 +50,10 @@ static const char *outcome_word(int error)
         case EACCES:
                 return "not permitted";
         case EPERM:
-                return "wrong owner";
+                return cli_object_stat(shm, &status) == 0 && (status.st_mode & S_IWOTH) &&
+                                       S_ISREG(status.st_mode)
+                               ? "wrong mode"
+                               : "wrong owner";
         default:
                 return "unknown";
         }
@@ -69,15 +74,6 @@ static const char *service_word(enum segment_state state)
 
 /* --- the object, whatever is in it ----------------------------------------- */
 
-/* Where glibc keeps shared memory objects; stat(2) there needs no permission to open. */
-static int object_stat(const char *shm, struct stat *ret)
-{
-        char path[sizeof("/dev/shm") + SEGMENT_NAME_MAX];
-
-        (void)snprintf(path, sizeof(path), "/dev/shm%s", shm);
-        return lstat(path, ret) < 0 ? -errno : 0;
-}
-
 static void add_object(struct facts *facts, const char *shm)
 {
         const struct passwd *user;
@@ -85,7 +81,7 @@ static void add_object(struct facts *facts, const char *shm)
         struct stat status;
         char mode[8];
 
-        if (object_stat(shm, &status) < 0)
+        if (cli_object_stat(shm, &status) < 0)
                 return;
         user = getpwuid(status.st_uid);
         group = getgrgid(status.st_gid);
@@ -208,7 +204,9 @@ static void add_segment(struct facts *facts, const struct mapping *mapping, bool
 static int service_status(const struct cli *cli, int error, const struct mapping *mapping,
                           bool alive)
 {
-        if (error < 0) {
+        if (error == -EPERM)
+                return cli_fail_attach(cli->shm, error);
+        if (error < 0) { /* the hint would be to ask for the status */
                 cli_complain("attaching to %s: %s", cli->shm, seqnum_strerror(error));
                 return cli_exit_status(error);
         }
@@ -237,7 +235,7 @@ int cli_status(const struct cli *cli, const struct cli_args *args)
 
         r = mapping_new(&mapping, cli->shm, 0);
         facts_string(&facts, "segment", cli->shm);
-        facts_string(&facts, "state", outcome_word(r));
+        facts_string(&facts, "state", outcome_word(cli->shm, r));
         if (r == 0) {
                 alive = mapping_attended(mapping);
                 add_segment(&facts, mapping, alive);

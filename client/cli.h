@@ -38,6 +38,8 @@
 #include "params.h"
 #include "seqnum.h"
 
+struct stat;
+
 struct mapping; /* attach.h */
 struct view;    /* handle.h */
 
@@ -227,6 +229,12 @@ void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)))
 
 /* Say that `what` failed on `object` with the library's `error`; its exit status. */
 int cli_fail(const char *what, const char *object, int error);
+
+/* The same of attaching, with what can be seen of the object. */
+int cli_fail_attach(const char *shm, int error);
+
+/* Where glibc keeps shared memory objects: to look there needs no permission to open. */
+int cli_object_stat(const char *shm, struct stat *ret);
 
 /* The same of a draw of `count` numbers, with what the segment tells of the sequence. */
 int cli_fail_draw(const char *what, const char *name, struct seqnum *seq, uint64_t count,

@@ -18,7 +18,9 @@ static const struct {
         {ENOEXEC, "the segment was made for another C library or word size"},
         {EBADMSG, "the segment is corrupt, or not a segment of seqnumd"},
         {EACCES, "not permitted: ask to be in the group that may draw"},
-        {EPERM, "the segment belongs to somebody who is not the service"},
+        {EPERM, "the segment is not to be believed: it belongs to somebody who is not the service, "
+                "or everybody "
+                "may write it"},
         {ENOENT, "no such sequence"},
         {EINVAL, "invalid argument"},
         {ETIMEDOUT,

@@ -108,7 +108,8 @@ struct seqnum_time {
  *   -ENOEXEC          foreign ABI: made for another C library or word size
  *   -EBADMSG          corrupt: not a segment, or damaged
  *   -EACCES           not permitted: not in the group that may draw
- *   -EPERM            wrong owner: planted by somebody who is not the service
+ *   -EPERM            wrong owner: planted by somebody who is not the service; or wrong
+ *                     mode: everybody may write it
  *   -EINVAL           `shm` is no name of an object, or unknown flags
  *   -ENOMEM, -EMFILE, -ENFILE  as usual
  *

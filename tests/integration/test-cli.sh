@@ -368,7 +368,9 @@ strange_objects() {
 strange_owners() {
         plant '' 0
         chmod 666 "/dev/shm$other"
-        state_is "an object that everyone may write" 77 "wrong owner" "$seqnum" -s "$other" status
+        state_is "an object that everyone may write" 77 "wrong mode" "$seqnum" -s "$other" status
+        refuse "wrong mode: next" 77 "everybody may write it (mode 0666)" \
+                "$seqnum" -s "$other" next orders
         rm -f "/dev/shm$other"
         ln -s "/dev/shm$SEQNUM_SHM" "/dev/shm$other"
         state_is "a symbolic link" 77 "wrong owner" "$seqnum" -s "$other" status
@@ -382,7 +384,11 @@ strange_owners() {
         state_is "a segment that nobody looks after" 69 ready "$seqnum" -s "$other" status
         chown nobody "/dev/shm$other"
         state_is "planted by another user" 77 "wrong owner" "$seqnum" -s "$other" status
-        refuse "wrong owner: next" 77 "not the service" "$seqnum" -s "$other" next orders
+        refuse "wrong owner: next" 77 "it belongs to nobody, who is not the service" \
+                "$seqnum" -s "$other" next orders
+        contains "how to vouch for him" "SEQNUM_OWNER=$(id -u nobody)" "$err"
+        SEQNUM_OWNER=nobody refuse "not by his name" 77 "OWNER 'nobody' is no number" \
+                "$seqnum" -s "$other" next orders
         SEQNUM_OWNER=$(id -u nobody) state_is "its owner vouched for" 69 ready \
                 "$seqnum" -s "$other" status
         state_is "not in the group" 77 "not permitted" \
