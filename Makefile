@@ -186,8 +186,9 @@ $(BUILD)/%.o: %.c $(BUILD)/paths
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(PIE) -MMD -MP -c -o $@ $<
 
+# Not to be unloaded: its handler of SIGBUS stays for the life of the process.
 $(BUILD)/$(LIBRARY_FULL): $(LIBRARY_OBJECTS) client/seqnum.map
-	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -shared -Wl,-soname,$(SONAME) \
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,-z,nodelete \
 		-Wl,-Bsymbolic-functions -Wl,--version-script=client/seqnum.map \
 		$(if $(SANITIZE),,-Wl,-z,defs) -o $@ $(LIBRARY_OBJECTS)
 

@@ -55,8 +55,9 @@
  * Signal handlers are the program's to install. One that wishes the library to do so
  * attaches with SEQNUM_SIGBUS: then draws wait for the segment that takes the lost
  * one's place, and what is not about a segment is handed on to the handler there was
- * before. The handler stays for the life of the process; a program that installs one
- * of its own later hands on what it does not know. With the flag -EMFILE may also
+ * before. The handler stays for the life of the process, and so does libseqnum.so,
+ * which dlclose(3) does not unload; a program that installs a handler of its own later
+ * hands on what it does not know. With the flag -EMFILE may also
  * mean that 256 mappings are guarded already.
  *
  * Links with libc alone.
