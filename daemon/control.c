@@ -508,6 +508,16 @@ static void turn_away_stranger(struct control *control, int fd, const struct pee
         turn_away(fd, "NOPERM", text);
 }
 
+/* In Redis' own words, which client libraries know. What to do is the operator's to hear. */
+static void turn_away_surplus(struct control *control, int fd)
+{
+        log_event(EVENT_CLIENT_REFUSED, LOG_WARNING, NULL,
+                  "control socket: refused: there are %" PRIu32
+                  " connections, which is max_clients; raise it and reload",
+                  control->n_connections);
+        turn_away(fd, "ERR", "max number of clients reached");
+}
+
 static int connection_new(struct control *control, int fd, const struct peer *peer)
 {
         struct connection *connection = calloc(1, sizeof(*connection));
@@ -553,7 +563,7 @@ static void admit(struct control *control, int fd)
                 return;
         }
         if (r >= 0 && control->n_connections >= control->service->config->max_clients) {
-                turn_away(fd, "ERR", "max number of clients reached");
+                turn_away_surplus(control, fd);
                 return;
         }
         if (r >= 0)

@@ -319,6 +319,7 @@ static void versions(struct instance *instance)
 
 static void as_many_clients_as_allowed(struct instance *instance)
 {
+        char output[512];
         int fds[3], fd;
 
         start_with(instance, "max_clients = 3\n[sequence orders]\n");
@@ -330,6 +331,10 @@ static void as_many_clients_as_allowed(struct instance *instance)
         expect_error(fd, "ERR", "max number of clients reached");
         expect(fd, "(end)");
         close(fd);
+        assert_true(instance_says(instance, "refused: there are 3 connections, which is "
+                                            "max_clients; raise it and reload"));
+        assert_int_equal(instance_command(instance, output, sizeof(output), "create more"), 75);
+        assert_non_null(strstr(output, "raise max_clients"));
         ask(fds[0], "QUIT", "+OK");
         expect(fds[0], "(end)");
         close(fds[0]);
