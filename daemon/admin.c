@@ -37,6 +37,7 @@ struct creation {
         struct service *service;
         struct change change;
         struct store_op ops[CHANGE_OPS_MAX];
+        uid_t by;
         struct asker first, *last;
         bool settled; /* there is nothing to store: `outcome` is the answer */
         int outcome;
@@ -57,7 +58,7 @@ bool admin_creating(const struct service *service, const char *name)
         return creation_find(service, name) != NULL;
 }
 
-static int creation_new(struct creation **ret, struct service *service, const char *name,
+static int creation_new(struct creation **ret, struct service *service, const char *name, uid_t by,
                         admin_done done, void *userdata)
 {
         size_t length = strlen(name);
@@ -67,6 +68,7 @@ static int creation_new(struct creation **ret, struct service *service, const ch
                 return -ENOMEM;
         memcpy(creation->name, name, length + 1);
         creation->service = service;
+        creation->by = by;
         creation->first = (struct asker){.done = done, .userdata = userdata};
         creation->last = &creation->first;
         *ret = creation;
@@ -115,6 +117,7 @@ static void creation_show(struct creation *creation)
 {
         struct service *service = creation->service;
 
+        change_say_created(&creation->change);
         if (change_show(service, &creation->change) < 0)
                 (void)service_replace_segment(service, "it ran out of room");
 }
@@ -191,15 +194,16 @@ static void creation_check(struct creation *creation, const struct sequence_para
                                 n);
         else
                 change_create(creation->name, params, &creation->change);
+        creation->change.by = &creation->by;
 }
 
 int admin_create(struct service *service, const char *name, const struct sequence_params *params,
-                 admin_done done, void *userdata)
+                 uid_t by, admin_done done, void *userdata)
 {
         struct creation *creation;
         int r;
 
-        r = creation_new(&creation, service, name, done, userdata);
+        r = creation_new(&creation, service, name, by, done, userdata);
         if (r < 0)
                 return r;
         creation_check(creation, params);
@@ -227,7 +231,7 @@ const struct sequence_params *admin_template(const struct service *service, cons
         return best ? &best->params : NULL;
 }
 
-int admin_open(struct service *service, const char *name, admin_done done, void *userdata)
+int admin_open(struct service *service, const char *name, uid_t by, admin_done done, void *userdata)
 {
         const struct sequence_params *params = admin_template(service, name);
         struct creation *creation = creation_find(service, name);
@@ -236,8 +240,8 @@ int admin_open(struct service *service, const char *name, admin_done done, void 
         if (creation)
                 return creation_join(creation, done, userdata);
         if (!registry_find(&service->registry, name) && params)
-                return admin_create(service, name, params, done, userdata);
-        r = creation_new(&creation, service, name, done, userdata);
+                return admin_create(service, name, params, by, done, userdata);
+        r = creation_new(&creation, service, name, by, done, userdata);
         if (r < 0)
                 return r;
         creation->settled = true;
@@ -250,7 +254,7 @@ int admin_open(struct service *service, const char *name, admin_done done, void 
 /* --- changing what is there ---------------------------------------------- */
 
 /* Commit what was planned, and show it. */
-static int carry_out(struct service *service, struct change *change, char *message)
+static int carry_out(struct service *service, struct change *change, const uid_t *by, char *message)
 {
         struct store_op ops[CHANGE_OPS_MAX];
         size_t n = change_ops(change, ops);
@@ -259,6 +263,7 @@ static int carry_out(struct service *service, struct change *change, char *messa
 
         if (n == 0)
                 return 0;
+        change->by = by;
         r = service_commit(service, ops, n, reason);
         if (r < 0) {
                 (void)snprintf(message, ADMIN_MESSAGE_SIZE,
@@ -278,7 +283,7 @@ static int no_such(const char *name, char *message)
 }
 
 int admin_alter(struct service *service, const char *name, const struct sequence_params *params,
-                char message[static ADMIN_MESSAGE_SIZE])
+                uid_t by, char message[static ADMIN_MESSAGE_SIZE])
 {
         struct sequence *sequence;
         struct change change;
@@ -289,12 +294,12 @@ int admin_alter(struct service *service, const char *name, const struct sequence
         r = sequence ? change_alter(service, sequence, params, &change, message)
                      : no_such(name, message);
         if (r >= 0)
-                r = carry_out(service, &change, message);
+                r = carry_out(service, &change, &by, message);
         refill_resume(&service->refill);
         return r;
 }
 
-int admin_restart(struct service *service, const char *name, const int64_t *value,
+int admin_restart(struct service *service, const char *name, const int64_t *value, uid_t by,
                   char message[static ADMIN_MESSAGE_SIZE])
 {
         struct sequence *sequence;
@@ -307,12 +312,13 @@ int admin_restart(struct service *service, const char *name, const int64_t *valu
                                       &change, message)
                      : no_such(name, message);
         if (r >= 0)
-                r = carry_out(service, &change, message);
+                r = carry_out(service, &change, &by, message);
         refill_resume(&service->refill);
         return r;
 }
 
-int admin_drop(struct service *service, const char *name, char message[static ADMIN_MESSAGE_SIZE])
+int admin_drop(struct service *service, const char *name, uid_t by,
+               char message[static ADMIN_MESSAGE_SIZE])
 {
         struct sequence *sequence;
         struct change change;
@@ -322,7 +328,7 @@ int admin_drop(struct service *service, const char *name, char message[static AD
         sequence = registry_find(&service->registry, name);
         r = sequence ? change_drop(service, sequence, &change, message) : no_such(name, message);
         if (r >= 0)
-                r = carry_out(service, &change, message);
+                r = carry_out(service, &change, &by, message);
         refill_resume(&service->refill);
         return r;
 }

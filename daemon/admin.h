@@ -25,7 +25,7 @@
 typedef void (*admin_done)(void *userdata, int error, const char *message);
 
 /*
- * Create a sequence of checked parameters. done() is called once the store has
+ * Create a sequence of checked parameters, for the user `by`. done() is called once the store has
  * it and clients can find it, or with what failed: always later, never from
  * within, and in the order of these calls. `name` and `params` are copied.
  * -ENOMEM: done() will not be called.
@@ -34,14 +34,15 @@ typedef void (*admin_done)(void *userdata, int error, const char *message);
  * what is under way: it must call nothing of this file.
  */
 int admin_create(struct service *service, const char *name, const struct sequence_params *params,
-                 admin_done done, void *userdata);
+                 uid_t by, admin_done done, void *userdata);
 
 /*
  * Make sure that `name` is there, if need be by the template that it matches.
  * Whoever asks while it is being made shares the answer. As admin_create(), but
  * that an existing name is no error; -ENOENT: no template matches.
  */
-int admin_open(struct service *service, const char *name, admin_done done, void *userdata);
+int admin_open(struct service *service, const char *name, uid_t by, admin_done done,
+               void *userdata);
 
 /* Is a sequence of that name on its way into the store? */
 bool admin_creating(const struct service *service, const char *name);
@@ -62,7 +63,8 @@ const struct sequence_params *admin_template(const struct service *service, cons
  *   or the store's
  */
 int admin_alter(struct service *service, const char *name, const struct sequence_params *params,
-                char message[static ADMIN_MESSAGE_SIZE]);
-int admin_restart(struct service *service, const char *name, const int64_t *value,
+                uid_t by, char message[static ADMIN_MESSAGE_SIZE]);
+int admin_restart(struct service *service, const char *name, const int64_t *value, uid_t by,
                   char message[static ADMIN_MESSAGE_SIZE]); /* value NULL: its start */
-int admin_drop(struct service *service, const char *name, char message[static ADMIN_MESSAGE_SIZE]);
+int admin_drop(struct service *service, const char *name, uid_t by,
+               char message[static ADMIN_MESSAGE_SIZE]);

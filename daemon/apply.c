@@ -130,15 +130,6 @@ static int compare(struct service *service, struct changes *changes, const struc
 /* So many new sequences are said one by one; then their number. */
 #define NAMES_SAID 10
 
-static void say_created(const struct change *change, size_t n_before)
-{
-        if (n_before < NAMES_SAID)
-                log_event(EVENT_SEQUENCE_MADE, LOG_INFO, change->name,
-                          "created, %s from %" PRId64 " by %" PRId64,
-                          sequence_kind_name(change->params.kind), change->params.start,
-                          change->params.increment);
-}
-
 /* The store has it all, so from here on there is no way back. */
 static void show(struct service *service, struct changes *changes)
 {
@@ -146,8 +137,8 @@ static void show(struct service *service, struct changes *changes)
         int r = 0, s;
 
         for (size_t i = 0; i < changes->n; i++) {
-                if (changes->items[i].type == CHANGE_CREATE)
-                        say_created(&changes->items[i], n_created++);
+                if (changes->items[i].type == CHANGE_CREATE && n_created++ < NAMES_SAID)
+                        change_say_created(&changes->items[i]);
                 s = change_show(service, &changes->items[i]);
                 if (s < 0)
                         r = s;

@@ -170,6 +170,49 @@ size_t change_ops(struct change *change, struct store_op *ops)
         return 2;
 }
 
+/* --- the log ------------------------------------------------------------- */
+
+#define WHO_SIZE 32
+
+/* " by user 0"; nothing of the configuration. */
+static const char *who(const struct change *change, char text[static WHO_SIZE])
+{
+        text[0] = '\0';
+        if (change->by)
+                (void)snprintf(text, WHO_SIZE, " by user %u", (unsigned)*change->by);
+        return text;
+}
+
+void change_say_created(const struct change *change)
+{
+        char text[WHO_SIZE];
+
+        log_event_by(change->by, EVENT_SEQUENCE_MADE, LOG_INFO, change->name,
+                     "created%s, %s from %" PRId64 " by %" PRId64, who(change, text),
+                     sequence_kind_name(change->params.kind), change->params.start,
+                     change->params.increment);
+}
+
+static void say_changed(const struct change *change)
+{
+        const char *name = change->sequence->name;
+        char text[WHO_SIZE], reserve[32] = "auto";
+
+        (void)who(change, text);
+        if (change->params.reserve)
+                (void)snprintf(reserve, sizeof(reserve), "%" PRIu64, change->params.reserve);
+        if (change->type == CHANGE_TUNE)
+                log_event_by(change->by, EVENT_SEQUENCE_CHANGED, LOG_NOTICE, name,
+                             "altered%s, reserve = %s", text, reserve);
+        else if (change->type == CHANGE_ALTER)
+                log_event_by(change->by, EVENT_SEQUENCE_CHANGED, LOG_NOTICE, name,
+                             "altered%s, going on %s %" PRId64, text,
+                             change->position ? "after" : "at", change->origin);
+        else
+                log_event_by(change->by, EVENT_SEQUENCE_CHANGED, LOG_NOTICE, name,
+                             "restarted at %" PRId64 "%s", change->origin, text);
+}
+
 /* --- after the commit ---------------------------------------------------- */
 
 static int show_created(struct service *service, struct change *change)
@@ -230,12 +273,14 @@ static void show_dropped(struct service *service, struct change *change)
 {
         struct sequence *sequence = change->sequence;
         uint32_t slot = sequence->slot;
+        char text[WHO_SIZE];
 
         if (registry_at(&service->registry, slot) == sequence) {
                 segment_remove(service->segment, sequence->name, slot);
                 window_retire(service->segment, slot);
         }
-        log_event(EVENT_SEQUENCE_DROPPED, LOG_NOTICE, sequence->name, "dropped");
+        log_event_by(change->by, EVENT_SEQUENCE_DROPPED, LOG_NOTICE, sequence->name, "dropped%s",
+                     who(change, text));
         refill_forget(&service->refill, sequence);
         change->sequence = registry_remove(&service->registry, sequence);
 }
@@ -252,16 +297,12 @@ int change_show(struct service *service, struct change *change)
                 break;
         case CHANGE_TUNE:
                 change->sequence->params.reserve = change->params.reserve;
+                say_changed(change);
                 break;
         case CHANGE_ALTER:
-                r = show_generation(service, change);
-                log_event(EVENT_SEQUENCE_CHANGED, LOG_NOTICE, change->sequence->name,
-                          "altered, going on after %" PRId64, change->origin);
-                break;
         case CHANGE_RESTART:
                 r = show_generation(service, change);
-                log_event(EVENT_SEQUENCE_CHANGED, LOG_NOTICE, change->sequence->name,
-                          "restarted at %" PRId64, change->origin);
+                say_changed(change);
                 break;
         case CHANGE_DROP:
                 show_dropped(service, change);

@@ -43,6 +43,7 @@ struct change {
         int64_t origin;                /* the new generation's value of index 0 */
         uint64_t position;             /* where it begins */
         struct store_op *op;           /* the first of its ops, with its outcome */
+        const uid_t *by;               /* who asked for it; NULL: the configuration */
 };
 
 /*
@@ -61,6 +62,9 @@ int change_drop(struct service *service, struct sequence *sequence, struct chang
 
 /* A new sequence of checked parameters; `name` must last until the change is shown. */
 void change_create(const char *name, const struct sequence_params *params, struct change *change);
+
+/* Say in the log that the store has a new sequence; of the other changes change_show() does. */
+void change_say_created(const struct change *change);
 
 /* Write the change's ops to `ops`; returns how many, at most CHANGE_OPS_MAX. */
 size_t change_ops(struct change *change, struct store_op *ops);

@@ -101,7 +101,7 @@ enum command_result command_create(struct session *session, const struct resp_re
                 return COMMAND_DONE;
         return pending(session,
                        admin_create(session->service, command_text(request, 1, name, sizeof(name)),
-                                    &params, created, session));
+                                    &params, session->user, created, session));
 }
 
 enum command_result command_open(struct session *session, const struct resp_request *request)
@@ -110,7 +110,7 @@ enum command_result command_open(struct session *session, const struct resp_requ
 
         return pending(session,
                        admin_open(session->service, command_text(request, 1, name, sizeof(name)),
-                                  created, session));
+                                  session->user, created, session));
 }
 
 /* --- changing -------------------------------------------------------------------- */
@@ -133,7 +133,8 @@ enum command_result command_alter(struct session *session, const struct resp_req
         if (!sequence || !read_params(session, request, &sequence->params, &params))
                 return COMMAND_DONE;
         (void)command_text(request, 1, name, sizeof(name));
-        return answer(session, admin_alter(session->service, name, &params, message), message);
+        return answer(session, admin_alter(session->service, name, &params, session->user, message),
+                      message);
 }
 
 enum command_result command_restart(struct session *session, const struct resp_request *request)
@@ -148,7 +149,7 @@ enum command_result command_restart(struct session *session, const struct resp_r
         (void)command_text(request, 1, name, sizeof(name));
         return answer(session,
                       admin_restart(session->service, name, request->n == 3 ? &value : NULL,
-                                    message),
+                                    session->user, message),
                       message);
 }
 
@@ -159,5 +160,5 @@ enum command_result command_drop(struct session *session, const struct resp_requ
         if (!command_sequence(session, request))
                 return COMMAND_DONE;
         (void)command_text(request, 1, name, sizeof(name));
-        return answer(session, admin_drop(session->service, name, message), message);
+        return answer(session, admin_drop(session->service, name, session->user, message), message);
 }

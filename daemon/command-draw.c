@@ -49,7 +49,7 @@ struct sequence *command_sequence_or_open(struct session *session,
         if (progress->opened || !sequence_name_valid(name, request->arguments[1].length) ||
             !admin_template(service, name))
                 return command_sequence(session, request);
-        if (admin_open(service, name, opened, session) < 0) {
+        if (admin_open(service, name, session->user, opened, session) < 0) {
                 resp_error(&session->out, "ERR", "out of memory");
                 return NULL;
         }

@@ -55,6 +55,7 @@ struct session {
         struct service *service;
         struct resp_writer out;
         bool admin;
+        uid_t user; /* for the log */
         uint64_t id;
         char name[64];            /* CLIENT SETNAME */
         struct serve_hold *holds; /* SESSION_HOLDS_MAX, NULL: never used */

@@ -539,6 +539,7 @@ static int connection_new(struct control *control, int fd, const struct peer *pe
                 .service = control->service,
                 .out = {.protocol = 2},
                 .admin = peer->administers,
+                .user = peer->uid,
                 .id = ++control->last_id,
                 .wake = wake,
                 .keep = keep,

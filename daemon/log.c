@@ -85,30 +85,44 @@ static void field(struct fields *fields, const char *name, const char *value)
         fields->vector[fields->n++] = (struct iovec){.iov_base = text, .iov_len = (size_t)length};
 }
 
-static void send_to_journal(int priority, const char *id, const char *sequence, const char *text)
+/* What a message has beside its text. */
+struct about {
+        int priority;
+        const char *id, *sequence; /* or NULL */
+        const uid_t *user;         /* or NULL */
+};
+
+static void send_to_journal(const struct about *about, const char *text)
 {
         struct fields fields = {.n = 0};
         char message[TEXT_MAX + 300], number[16];
+        const char *sequence = about->sequence;
 
         (void)snprintf(message, sizeof(message), "%s%s%s", sequence ? sequence : "",
                        sequence ? ": " : "", text);
-        (void)snprintf(number, sizeof(number), "%d", priority);
+        (void)snprintf(number, sizeof(number), "%d", about->priority);
         message[TEXT_MAX] = '\0';
         field(&fields, "MESSAGE", message);
         field(&fields, "PRIORITY", number);
-        if (id)
-                field(&fields, "MESSAGE_ID", id);
+        if (about->id)
+                field(&fields, "MESSAGE_ID", about->id);
         if (sequence)
                 field(&fields, "SEQNUM_SEQUENCE", sequence);
         if (instance)
                 field(&fields, "SEQNUM_INSTANCE", instance);
+        if (about->user) {
+                (void)snprintf(number, sizeof(number), "%u", (unsigned)*about->user);
+                field(&fields, "SEQNUM_USER", number);
+        }
         (void)sd_journal_sendv(fields.vector, fields.n);
 }
 
-static void say(int priority, const char *id, const char *sequence, const char *text)
+static void say(const struct about *about, const char *text)
 {
+        const char *sequence = about->sequence;
+
         if (to_journal)
-                send_to_journal(priority, id, sequence, text);
+                send_to_journal(about, text);
         else
                 (void)fprintf(stderr, "seqnumd: %s%s%s\n", sequence ? sequence : "",
                               sequence ? ": " : "", text);
@@ -158,30 +172,54 @@ static bool may_say(enum log_event event, uint64_t *left_out)
 
 void log_about(int priority, const char *sequence, const char *format, ...)
 {
+        const struct about about = {.priority = priority, .sequence = sequence};
         char text[TEXT_MAX];
         va_list args;
 
         va_start(args, format);
         (void)vsnprintf(text, sizeof(text), format, args);
         va_end(args);
-        say(priority, NULL, sequence, text);
+        say(&about, text);
 }
 
-void log_event(enum log_event event, int priority, const char *sequence, const char *format, ...)
+static void say_event(enum log_event event, const struct about *about, const char *format,
+                      va_list args) __attribute__((format(printf, 3, 0)));
+
+static void say_event(enum log_event event, const struct about *about, const char *format,
+                      va_list args)
 {
+        const struct about of_others = {.priority = about->priority, .id = about->id};
         char text[TEXT_MAX];
         uint64_t left_out = 0;
-        va_list args;
 
         if (!may_say(event, &left_out))
                 return;
         if (left_out > 0) {
                 (void)snprintf(text, sizeof(text),
                                "%" PRIu64 " messages like the next were left out", left_out);
-                say(priority, message_ids[event], NULL, text);
+                say(&of_others, text);
         }
-        va_start(args, format);
         (void)vsnprintf(text, sizeof(text), format, args);
+        say(about, text);
+}
+
+void log_event(enum log_event event, int priority, const char *sequence, const char *format, ...)
+{
+        const struct about about = {priority, message_ids[event], sequence, NULL};
+        va_list args;
+
+        va_start(args, format);
+        say_event(event, &about, format, args);
         va_end(args);
-        say(priority, message_ids[event], sequence, text);
+}
+
+void log_event_by(const uid_t *user, enum log_event event, int priority, const char *sequence,
+                  const char *format, ...)
+{
+        const struct about about = {priority, message_ids[event], sequence, user};
+        va_list args;
+
+        va_start(args, format);
+        say_event(event, &about, format, args);
+        va_end(args);
 }

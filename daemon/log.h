@@ -7,10 +7,12 @@
  * Callable from any thread.
  *
  * In the journal a message has, beside the usual fields, SEQNUM_INSTANCE= (the
- * segment's name), SEQNUM_SEQUENCE= where one is concerned, and MESSAGE_ID= where
- * it is one of the events below; systemd/seqnumd.catalog explains those.
+ * segment's name), SEQNUM_SEQUENCE= where one is concerned, SEQNUM_USER= (a number)
+ * where somebody did it over the control socket, and MESSAGE_ID= where it is one of
+ * the events below; systemd/seqnumd.catalog explains those.
  */
 
+#include <sys/types.h>
 #include <syslog.h>
 
 /* What an operator would search for. The same kind, over and over, is said in part. */
@@ -45,6 +47,10 @@ void log_about(int priority, const char *sequence, const char *format, ...)
 /* The same for an event. */
 void log_event(enum log_event event, int priority, const char *sequence, const char *format, ...)
         __attribute__((format(printf, 4, 5)));
+
+/* The same for one that `user` brought about; NULL: nobody did. */
+void log_event_by(const uid_t *user, enum log_event event, int priority, const char *sequence,
+                  const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 #define log_error(...)   log_about(LOG_ERR, NULL, __VA_ARGS__)
 #define log_warning(...) log_about(LOG_WARNING, NULL, __VA_ARGS__)

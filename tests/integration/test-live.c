@@ -376,6 +376,52 @@ static void edges(struct instance *instance)
         seqnum_detach(client);
 }
 
+/* --- who did it ------------------------------------------------------------------ */
+
+/* In the log: `before`, the user, `behind`. */
+static void done_by(const struct instance *instance, const char *command, const char *before,
+                    const char *behind)
+{
+        char output[512], text[256];
+
+        if (instance_command(instance, output, sizeof(output), command) != 0)
+                fail_msg("%s: %s", command, output);
+        (void)snprintf(text, sizeof(text), "%s by user %u%s\n", before, (unsigned)geteuid(),
+                       behind);
+        if (!instance_will_say(instance, text))
+                fail_msg("%s: the log does not say '%s'", command, text);
+}
+
+static void who_did_it(struct instance *instance)
+{
+        instance_configure(instance, "[sequence orders]\n[sequence t/*]\n");
+        instance_start(instance);
+        assert_false(instance_says(instance, "by user"));
+        done_by(instance, "create more start=7", "more: created", ", counter from 7 by 1");
+        done_by(instance, "alter more increment=2", "more: altered", ", going on at 7");
+        done_by(instance, "alter more reserve=5", "more: altered", ", reserve = 5");
+        done_by(instance, "alter more reserve=auto", "more: altered", ", reserve = auto");
+        done_by(instance, "restart more 50", "more: restarted at 50", "");
+        done_by(instance, "drop more", "more: dropped", "");
+        done_by(instance, "next t/one", "t/one: created", ", counter from 1 by 1");
+        instance_forget_log(instance);
+        instance_configure(instance, "[sequence orders]\nincrement = 2\n[sequence t/*]\n");
+        instance_reload(instance);
+        assert_true(instance_says(instance, "orders: altered, going on at 1\n"));
+        assert_false(instance_says(instance, "by user"));
+}
+
+/* Whoever makes thousands does not fill the journal. */
+static void many_are_not_all_said(struct instance *instance)
+{
+        instance_configure(instance, "[sequence t/*]\n");
+        instance_start(instance);
+        for (unsigned i = 0; i < 200; i++)
+                assert_string_equal(instance_ask(instance, "INCR t/%u", i), ":1");
+        shell("n=$(grep -c created '%s') && test \"$n\" -ge 20 && test \"$n\" -lt 150",
+              instance->log);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -385,6 +431,8 @@ int main(void)
                 instance_test(drops_under_load),
                 instance_test(templates_make_one),
                 instance_test(templates_are_durable),
+                instance_test(who_did_it),
+                instance_test(many_are_not_all_said),
                 instance_test(edges),
         };
 

@@ -12,7 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
+
+#define SD_JOURNAL_SUPPRESS_LOCATION
+#include <systemd/sd-journal.h>
 
 #include "log.h"
 
@@ -105,12 +110,53 @@ static void test_length(void **state)
         assert_in_range(strlen(said), 1000, 4000);
 }
 
+/* --- in the journal ------------------------------------------------------- */
+
+/* In place of libsystemd's: the fields, one a line, in `said`. */
+int sd_journal_sendv(const struct iovec *fields, int n)
+{
+        said[0] = '\0';
+        for (int i = 0; i < n; i++) {
+                strncat(said, fields[i].iov_base, fields[i].iov_len);
+                strcat(said, "\n");
+        }
+        return 0;
+}
+
+static void test_fields(void **state)
+{
+        const uid_t user = 4711;
+        struct stat status;
+        char stream[64];
+
+        (void)state;
+        assert_int_equal(fstat(STDERR_FILENO, &status), 0);
+        (void)snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)status.st_dev,
+                       (uintmax_t)status.st_ino);
+        assert_int_equal(setenv("JOURNAL_STREAM", stream, 1), 0);
+        log_open();
+        log_instance("/seqnumd.of-mine");
+        log_event_by(&user, EVENT_SEQUENCE_MADE, LOG_INFO, "orders", "made");
+        assert_string_equal(said, "MESSAGE=orders: made\n"
+                                  "PRIORITY=6\n"
+                                  "MESSAGE_ID=e1182e2ece9940639baa3705bf2f5aff\n"
+                                  "SEQNUM_SEQUENCE=orders\n"
+                                  "SEQNUM_INSTANCE=/seqnumd.of-mine\n"
+                                  "SEQNUM_USER=4711\n");
+        log_event_by(NULL, EVENT_SEQUENCE_MADE, LOG_INFO, NULL, "made");
+        assert_null(strstr(said, "SEQNUM_USER"));
+        assert_null(strstr(said, "SEQNUM_SEQUENCE"));
+        assert_int_equal(unsetenv("JOURNAL_STREAM"), 0);
+        log_open();
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_lines),
                 cmocka_unit_test(test_flood),
                 cmocka_unit_test(test_length),
+                cmocka_unit_test(test_fields),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
