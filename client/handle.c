@@ -364,6 +364,13 @@ int client_turn_file(struct seqnum_client *client, const struct mapping *mapping
 
 /* --- the public constructors and destructors --------------------------- */
 
+static const char *name_from_environment(void)
+{
+        const char *shm = secure_getenv("SEQNUM_SHM");
+
+        return shm && *shm ? shm : default_shm;
+}
+
 int seqnum_attach(struct seqnum_client **ret, const char *shm, unsigned flags)
 {
         CANCEL_DEFERRED;
@@ -373,9 +380,7 @@ int seqnum_attach(struct seqnum_client **ret, const char *shm, unsigned flags)
         if (flags & ~(SEQNUM_RDONLY | SEQNUM_SIGBUS))
                 return -EINVAL;
         if (!shm)
-                shm = secure_getenv("SEQNUM_SHM");
-        if (!shm || !*shm)
-                shm = default_shm;
+                shm = name_from_environment();
         if (!segment_name_valid(shm))
                 return -EINVAL;
         pthread_once(&fork_once, watch_forks);

@@ -520,6 +520,7 @@ static void test_seqnum_attach(void **state)
 
         assert_int_equal(seqnum_attach(&client, planted->shm, 0), -ENXIO);
         assert_int_equal(seqnum_attach(&client, "no slash", 0), -EINVAL);
+        assert_int_equal(seqnum_attach(&client, "", 0), -EINVAL); /* not the default one */
         assert_null(client);
         publish(planted);
         assert_int_equal(seqnum_attach(&client, planted->shm, 4), -EINVAL); /* no flag */
