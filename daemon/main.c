@@ -134,7 +134,8 @@ int main(int argc, char **argv)
                         if (!config_instance_valid(optarg)) {
                                 (void)fprintf(stderr,
                                               "seqnumd: -i %s: not the name of an instance; use 1 "
-                                              "to %d of A-Z a-z 0-9 _ - and dots\n",
+                                              "to %d of A-Z a-z 0-9 _ - and dots, the first no "
+                                              "dot\n",
                                               optarg, CONFIG_INSTANCE_MAX);
                                 return EX_USAGE;
                         }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,13 +177,24 @@ static void read_boot_id(char id[static 40])
         (void)fclose(file);
 }
 
+static int cannot_give(const struct segment_setup *setup, char **message)
+{
+        const int error = errno;
+        const struct group *group = getgrgid(setup->group);
+        char number[16];
+        const char *name = group ? group->gr_name : number;
+
+        (void)snprintf(number, sizeof(number), "%u", (unsigned)setup->group);
+        return fail_with(-error, message,
+                         "cannot give segment %s to group %s: %s; the service's user must be a "
+                         "member, by SupplementaryGroups=%s in the unit (systemctl edit)",
+                         setup->shm, name, strerror(error), name);
+}
+
 int segment_permit(struct segment *segment, const struct segment_setup *setup, char **message)
 {
         if (setup->group != (gid_t)-1 && fchown(segment->map.fd, (uid_t)-1, setup->group) < 0)
-                return fail_with(
-                        -errno, message,
-                        "cannot give segment %s to group %u: %m; run as root or as a member",
-                        setup->shm, (unsigned)setup->group);
+                return cannot_give(setup, message);
         if (fchmod(segment->map.fd, setup->mode) < 0)
                 return fail_with(-errno, message, "cannot set mode %04o on segment %s: %m",
                                  (unsigned)setup->mode, setup->shm);

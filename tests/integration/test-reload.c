@@ -253,6 +253,17 @@ static void check_config(struct instance *instance)
               instance->ini, instance->ini);
 }
 
+static void names_of_instances(struct instance *instance)
+{
+        instance_configure(instance, "[sequence orders]\n");
+        shell("for name in a A-Z_0.9; do \"${SEQNUM_BUILD:-build}\"/seqnumd -i $name -c '%s' "
+              "--check-config >/dev/null || exit 1; done",
+              instance->ini);
+        shell("err=$(\"${SEQNUM_BUILD:-build}\"/seqnumd -i .a --check-config 2>&1); test $? = 64 "
+              "&& "
+              "case $err in *'the first no dot'*) ;; *) echo \"$err\"; exit 1;; esac");
+}
+
 /* What only the running service can tell is not right: as loud as a bad file. */
 static void does_not_fit(struct instance *instance)
 {
@@ -417,6 +428,7 @@ int main(void)
                 instance_test(gone_from_the_file),
                 instance_test(takes_a_restart),
                 instance_test(check_config),
+                instance_test(names_of_instances),
                 instance_test(does_not_fit),
                 instance_test(not_as_asked),
                 instance_test(mode),

@@ -8,6 +8,7 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -186,6 +187,35 @@ static void test_permit(void **state)
         assert_int_equal(status.st_mode & 07777, 0664);
         if (geteuid() == 0) /* chown must not have cost it anything */
                 assert_int_equal(status.st_gid, STRANGER);
+}
+
+/* Of a second instance's unit it is forgotten most: the message has what to add. */
+static void test_group_of_others(void **state)
+{
+        struct object *object = *state;
+        int status;
+        pid_t child;
+
+        if (geteuid() != 0)
+                skip();
+        child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+                if (setgroups(0, NULL) < 0 || setgid(STRANGER) < 0 || setuid(STRANGER) < 0)
+                        _exit(1);
+                object->setup.group = 0;
+                if (segment_create(&object->segment, &object->setup, &object->message) != -EPERM)
+                        _exit(2);
+                if (!strstr(object->message, "to group root: Operation not permitted") ||
+                    !strstr(object->message, "SupplementaryGroups=root"))
+                        _exit(3);
+                object->setup.group = STRANGER + 1; /* without a name */
+                if (segment_create(&object->segment, &object->setup, &object->message) != -EPERM)
+                        _exit(4);
+                _exit(strstr(object->message, "to group 12346: ") ? 0 : 5);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
 }
 
 /* --- taking over ------------------------------------------------------- */
@@ -556,25 +586,16 @@ static void test_heartbeat(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                segment_test(test_create),
-                segment_test(test_create_fails),
-                segment_test(test_permit),
-                segment_test(test_take_over),
-                segment_test(test_none),
-                segment_test(test_in_use),
-                segment_test(test_in_use_here),
-                segment_test(test_half_made),
-                segment_test(test_other_instance),
-                segment_test(test_stale),
-                segment_test(test_not_a_segment),
-                segment_test(test_planted),
-                segment_test(test_other_user),
-                segment_test(test_add),
-                segment_test(test_out_of_slots),
-                segment_test(test_memory),
-                segment_test(test_memory_of_truncated),
-                segment_test(test_retire),
-                segment_test(test_heartbeat),
+                segment_test(test_create),    segment_test(test_create_fails),
+                segment_test(test_permit),    segment_test(test_group_of_others),
+                segment_test(test_take_over), segment_test(test_none),
+                segment_test(test_in_use),    segment_test(test_in_use_here),
+                segment_test(test_half_made), segment_test(test_other_instance),
+                segment_test(test_stale),     segment_test(test_not_a_segment),
+                segment_test(test_planted),   segment_test(test_other_user),
+                segment_test(test_add),       segment_test(test_out_of_slots),
+                segment_test(test_memory),    segment_test(test_memory_of_truncated),
+                segment_test(test_retire),    segment_test(test_heartbeat),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
