@@ -183,6 +183,10 @@ int service_find_group(const struct config *config, gid_t *ret)
 
 /* --- stop -------------------------------------------------------------- */
 
+/*
+ * What was closed in doubt is for good: who waits there would be granted, by whoever
+ * opened it again, what others draw.
+ */
 static void close_all(struct service *service)
 {
         registry_each (&service->registry, sequence) {
@@ -190,6 +194,8 @@ static void close_all(struct service *service)
                         continue;
                 (void)window_freeze(service->segment, sequence);
                 service_say_doubted(service, sequence);
+                if (sequence->spoilt)
+                        window_retire(service->segment, sequence->slot);
         }
 }
 

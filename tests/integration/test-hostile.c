@@ -567,13 +567,109 @@ static void damage_is_waited_out(struct instance *instance)
         fair_end(&fair);
 }
 
+/* --- a claim that waits in a cell that cannot be believed --------------------------- */
+
+static void draw_one(const struct instance *instance, _Atomic(int64_t) *ret)
+{
+        struct seqnum_client *client;
+        struct seqnum *seq;
+        int64_t value;
+        int r;
+
+        r = seqnum_attach(&client, instance->shm, 0);
+        if (r >= 0)
+                r = seqnum_set_timeout(client, patience_usec(AWAIT_USEC));
+        if (r >= 0)
+                r = seqnum_open(&seq, client, "orders");
+        if (r >= 0)
+                r = seqnum_next(seq, &value);
+        atomic_store(ret, r < 0 ? r : value);
+        _exit(r < 0);
+}
+
+/* All that is granted is drawn, and one more claimed, while the daemon sleeps. */
+static pid_t leave_one_waiting(struct instance *instance, struct target *t,
+                               _Atomic(int64_t) *number)
+{
+        const struct window *window = segment_at(t->header, t->header->windows);
+        struct seqnum_client *client = instance_attach(instance);
+        struct seqnum *orders = instance_open(client, "orders");
+        uint64_t ceiling;
+        pid_t pid;
+
+        assert_int_equal(kill(instance->pid, SIGSTOP), 0);
+        ceiling = atomic_load(&window->ceiling);
+        while (atomic_load(&t->cells[0].next) < ceiling)
+                (void)must_next(orders);
+        seqnum_detach(client);
+        pid = instance_fork(instance);
+        if (pid == 0)
+                draw_one(instance, number);
+        while (atomic_load(&t->cells[0].next) <= ceiling)
+                nap(1000);
+        return pid;
+}
+
+/* Nobody has rung. */
+static void silence(struct target *t)
+{
+        for (uint32_t i = 0; i < t->header->n_slots / 64; i++)
+                atomic_store(&t->wants[i], 0);
+        for (size_t i = 0; i < sizeof(t->shared->summary) / 8; i++)
+                atomic_store(&t->shared->summary[i], 0);
+        while (sem_trywait(&t->shared->doorbell) == 0)
+                ;
+}
+
+/*
+ * The cell is made one that cannot be believed, and the service stopped. It closes the
+ * window where all that it granted ends; so does the next daemon not open it again,
+ * since who waits there would be granted what others draw.
+ */
+static void stopped_in_doubt(struct instance *instance)
+{
+        _Atomic(int64_t) *number = shared_memory(sizeof(*number));
+        struct target t;
+        pid_t pid;
+
+        instance_configure(instance, "[sequence orders]\nreserve = 10\n");
+        for (uint64_t round = 0; round < scaled(5); round++) {
+                instance_start(instance);
+                assert_string_equal(instance_ask(instance, "INCR orders"), ":1");
+                t = take_aim(instance);
+                pid = leave_one_waiting(instance, &t, number);
+                assert_int_equal(kill(pid, SIGSTOP), 0);
+                (void)atomic_fetch_or(&t.cells[0].next, CELL_FROZEN);
+                silence(&t);
+                forget(&t);
+                assert_int_equal(kill(instance->pid, SIGTERM), 0);
+                assert_int_equal(kill(instance->pid, SIGCONT), 0);
+                instance_stop(instance);
+                instance_start(instance);
+                assert_int_equal(kill(pid, SIGCONT), 0);
+                for (int i = 0; i < 30; i++) {
+                        const char *answer = instance_ask(instance, "INCR orders");
+
+                        assert_int_equal(answer[0], ':');
+                        if (i == 25)
+                                assert_int_equal(instance_join(instance, pid, 30), 0);
+                        if (strtoll(answer + 1, NULL, 10) == atomic_load(number))
+                                fail_msg("DUPLICATE: %s", answer);
+                }
+                instance_stop(instance);
+                instance_unlink(instance);
+                shell("rm -rf '%s'", instance->state);
+                atomic_store(number, 0);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 instance_test(scribbled_pages),      instance_test(damaged_objects),
                 instance_test(damaged_while_away),   instance_test(flooded_doorbell),
                 instance_test(piled_up_semaphores),  instance_test(turn_held_for_ever),
-                instance_test(damage_is_waited_out),
+                instance_test(damage_is_waited_out), instance_test(stopped_in_doubt),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
