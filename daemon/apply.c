@@ -19,6 +19,7 @@
 
 #include "atomic.h"
 #include "change.h"
+#include "control.h"
 #include "log.h"
 #include "service.h"
 
@@ -215,6 +216,16 @@ static void take_templates(struct service *service, struct config *config)
         service_note_templates(service, service->segment);
 }
 
+static void take_group(struct service *service, struct config *config, gid_t group)
+{
+        char *name = service->config->group;
+
+        service->config->group = config->group;
+        config->group = name;
+        service->group = group;
+        control_permit(service->control, group);
+}
+
 /* The keys of [service] that can change while serving; the others are named. */
 static void take_keys(struct service *service, struct config *config, gid_t group)
 {
@@ -230,7 +241,7 @@ static void take_keys(struct service *service, struct config *config, gid_t grou
         service->config->reserve = config->reserve;
         service->config->mode = config->mode;
         service->config->max_clients = config->max_clients;
-        service->group = group;
+        take_group(service, config, group);
         take_templates(service, config);
 }
 
@@ -282,5 +293,7 @@ int service_apply(struct service *service, struct config *config)
         say_unlisted(service, config);
         config_forget_sequences(config);
         take_keys(service, config, group);
+        /* A segment that was made because the changes did not fit has the rights of before. */
+        (void)permit(service, config, group);
         return r;
 }

@@ -670,8 +670,16 @@ int control_new(struct control **ret, struct service *service)
                 return r;
         }
         note_clients(control);
+        if (!control->made)
+                control_permit(control, service->group);
         *ret = control;
         return 0;
+}
+
+void control_permit(const struct control *control, gid_t group)
+{
+        if (control)
+                listen_permit(control->service->config->socket, control->made, group);
 }
 
 struct control *control_free(struct control *control)

@@ -12,6 +12,7 @@
  */
 
 #include <stdint.h>
+#include <sys/types.h>
 
 struct control;
 struct service;
@@ -28,3 +29,6 @@ struct control *control_free(struct control *control);
 
 /* Something may have changed for those who wait. NULL is fine. */
 void control_retry(struct control *control);
+
+/* The group that may draw is another from now on: let its members connect. NULL is fine. */
+void control_permit(const struct control *control, gid_t group);

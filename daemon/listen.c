@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -73,7 +75,7 @@ static int bind_private(int fd, const struct sockaddr_un *address, gid_t group)
         int r = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
 
         (void)umask(before);
-        if (r >= 0 && group != (gid_t)-1 && chown(address->sun_path, (uid_t)-1, group) < 0)
+        if (r >= 0 && chown(address->sun_path, (uid_t)-1, group) < 0)
                 r = -errno;
         if (r >= 0 && chmod(address->sun_path, 0660) < 0)
                 r = -errno;
@@ -136,6 +138,27 @@ int listen_open(const char *path, gid_t group, int passed, bool *made)
         return fd;
 }
 
+void listen_permit(const char *path, bool made, gid_t group)
+{
+        const struct group *entry = getgrgid(group); /* NULL: it has no name */
+        char name[64];
+        struct stat status;
+
+        (void)snprintf(name, sizeof(name), "%u", (unsigned)group);
+        if (entry)
+                (void)snprintf(name, sizeof(name), "%s", entry->gr_name);
+        if (made && lchown(path, (uid_t)-1, group) < 0)
+                log_warning("socket = %s: cannot give it to group %s: %m; its members cannot "
+                            "connect before a restart",
+                            path, name);
+        if (!made && lstat(path, &status) == 0 && status.st_gid != group &&
+            !(status.st_mode & S_IWOTH))
+                log_warning("socket = %s was passed, and is group %u's: members of %s cannot "
+                            "connect; SocketGroup=%s in the unit of the socket, and a restart of "
+                            "it, let them",
+                            path, (unsigned)status.st_gid, name, name);
+}
+
 /* --- peers --------------------------------------------------------------------- */
 
 static bool in_groups(int fd, gid_t group)
@@ -162,8 +185,6 @@ int peer_read(int fd, gid_t group, struct peer *ret)
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
                 return -errno;
-        if (group == (gid_t)-1)
-                group = getegid();
         ret->uid = credentials.uid;
         ret->administers = credentials.uid == 0 || credentials.uid == geteuid();
         ret->draws = ret->administers || credentials.gid == group || in_groups(fd, group);

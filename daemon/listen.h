@@ -8,10 +8,17 @@
 
 /*
  * A listening socket: `passed`, or if that is -1 a new one at `path`, for members
- * of `group` ((gid_t)-1: leave it). The file descriptor, *made telling whether the path is ours to remove; -ENOENT if there
- * is to be none (an empty path); or a negative errno after having logged why.
+ * of `group`. The file descriptor, *made telling whether the path is ours to
+ * remove; -ENOENT if there is to be none (an empty path); or a negative errno
+ * after having logged why.
  */
 int listen_open(const char *path, gid_t group, int passed, bool *made);
+
+/*
+ * Let members of `group` connect, where we `made` the socket; whose a passed one
+ * is stays as it is, and who cannot connect by that is said in the log.
+ */
+void listen_permit(const char *path, bool made, gid_t group);
 
 struct peer {
         uid_t uid;

@@ -167,7 +167,7 @@ int service_find_group(const struct config *config, gid_t *ret)
         const struct group *group;
 
         if (!config->group) {
-                *ret = (gid_t)-1;
+                *ret = getegid();
                 return 0;
         }
         group = getgrnam(config->group); /* before any thread, or in the loop's */

@@ -28,7 +28,7 @@
 struct service {
         sd_event *event;
         struct config *config;
-        gid_t group; /* that may draw, (gid_t)-1: the daemon's own */
+        gid_t group; /* that may draw */
         struct store *store;
         struct committer *committer;
         struct registry registry;
@@ -90,7 +90,7 @@ int service_publish(struct service *service, struct segment *segment);
 /* Tell clients, by the segment, whether names may come into being. */
 void service_note_templates(const struct service *service, struct segment *segment);
 
-/* The id of config->group, (gid_t)-1 for none; says in the log why there is none. */
+/* The id of config->group, without one the daemon's own; says in the log why there is none. */
 int service_find_group(const struct config *config, gid_t *ret);
 
 /* What the segment must look like, by configuration and store. */

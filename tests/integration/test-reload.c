@@ -360,6 +360,7 @@ static void check_skipped(const struct instance *instance, const struct crew *cr
  */
 static void out_of_slots(struct instance *instance)
 {
+        static const mode_t modes[] = {0660, 0664};
         uint64_t alterations = scaled(150) < 80 ? 80 : scaled(150);
         struct stat before, after;
         struct crew *crew;
@@ -370,11 +371,14 @@ static void out_of_slots(struct instance *instance)
         crew = draw_from(instance, "orders", "items");
         for (uint64_t i = 0; i < alterations; i++) {
                 instance_configure(instance,
-                                   "max_sequences = 2\n"
+                                   "max_sequences = 2\nmode = %04o\n"
                                    "[sequence orders]\nmax = %" PRIu64 "\n"
                                    "[sequence items]\n",
-                                   UINT64_C(4000000000) + i);
+                                   modes[i % 2], UINT64_C(4000000000) + i);
                 instance_reload(instance);
+                /* Also of the segment that was made in this very reload. */
+                assert_int_equal(stat(instance_object(instance), &after), 0);
+                assert_int_equal(after.st_mode & 07777, modes[i % 2]);
                 crew_check(crew);
                 if (i % 16 == 0)
                         crew_await_progress(crew);
