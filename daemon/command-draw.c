@@ -61,6 +61,10 @@ struct sequence *command_sequence_or_open(struct session *session,
 
 /* --- drawing -------------------------------------------------------------------- */
 
+static const char cannot_be_told[] =
+        "the sequence was moved more than once while a commit waited: whether the number was "
+        "used up cannot be told; SEQ.PEEK shows where it is now";
+
 /* What became of an attempt, but for success and "not yet", as an answer. */
 static enum command_result refuse(struct session *session, const struct sequence *sequence, int r)
 {
@@ -81,6 +85,9 @@ static enum command_result refuse(struct session *session, const struct sequence
         case -EOPNOTSUPP:
                 resp_error(&session->out, "ERR", "sequence '%s' is of kind %s, not gapless",
                            sequence->name, sequence_kind_name(sequence->params.kind));
+                break;
+        case -ENOTRECOVERABLE:
+                resp_error(&session->out, "ERR", "%s", cannot_be_told);
                 break;
         default:
                 resp_error(&session->out, "ERR", "sequence '%s': %s", sequence->name, strerror(-r));
@@ -266,6 +273,8 @@ enum command_result command_commit(struct session *session, const struct resp_re
         else if (r == -ESTALE)
                 resp_error(&session->out, "STALE",
                            "the turn was lost, or the sequence was changed: not committed");
+        else if (r == -ENOTRECOVERABLE)
+                resp_error(&session->out, "ERR", "%s", cannot_be_told);
         else
                 resp_error(&session->out, "ERR", "%s", strerror(-r));
         return COMMAND_DONE;

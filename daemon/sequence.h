@@ -36,6 +36,7 @@ struct sequence {
         bool wanted : 1, reserving : 1; /* see below; here they cost no memory */
         bool spoilt : 1; /* closed so once: who waits there may have what comes next */
         uint32_t slot;
+        uint32_t placements; /* how often it was given a slot */
         uint64_t floor, ceiling, low;
         uint64_t frozen_at; /* index at which claims ended, valid while frozen */
 

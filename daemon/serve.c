@@ -294,6 +294,7 @@ int serve_begin(struct service *service, struct sequence *sequence, struct serve
         hold->generation = sequence->generation;
         hold->index = next;
         hold->slot = sequence->slot;
+        hold->placements = sequence->placements;
         (void)snprintf(hold->name, sizeof(hold->name), "%s", sequence->name);
         *ret = sequence_map_value(&sequence->map, next);
         return 0;
@@ -321,6 +322,7 @@ static int end(struct serve_hold *hold, int result)
 /*
  * What was advanced goes with the sequence, wherever that went. In another slot somebody
  * else may have committed the same number since: it was ours if that slot begins above.
+ * Of a second slot where it begins does not tell whose it was.
  */
 static int confirm(struct service *service, struct serve_hold *hold)
 {
@@ -332,8 +334,12 @@ static int confirm(struct service *service, struct serve_hold *hold)
         if (sequence->generation != hold->generation)
                 return end(hold, 0);
         if (placed(service, sequence) &&
-            (!in_segment(service, hold) || sequence->slot != hold->slot))
-                return end(hold, sequence->floor >= done ? 0 : -ESTALE);
+            (!in_segment(service, hold) || sequence->slot != hold->slot)) {
+                if (sequence->floor < done)
+                        return end(hold, -ESTALE);
+                return end(hold,
+                           sequence->placements == hold->placements + 1 ? 0 : -ENOTRECOVERABLE);
+        }
         if (sequence->ceiling >= done)
                 return end(hold, 0);
         if (position(service, sequence, &next) && next < done)

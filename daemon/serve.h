@@ -39,7 +39,7 @@ struct serve_hold {
         uint64_t segment_id;     /* in which that is locked */
         uint64_t id, generation; /* of the sequence */
         uint64_t index;          /* the number's */
-        uint32_t slot;
+        uint32_t slot, placements;
         uint32_t count;          /* committed: so many from `index` on */
         struct turn_watch watch; /* of the turn in the slot `watched` of that segment */
         uint32_t watched;
@@ -57,8 +57,9 @@ int serve_begin(struct service *service, struct sequence *sequence, struct serve
 /*
  * Use `count` numbers up, from the one held. 0: the store has them, the hold is
  * none; -EAGAIN: ask again when the store has committed something; -ESTALE: the
- * turn was lost, or the sequence was changed, and the hold is none; -EINVAL:
- * nothing is held; -EOVERFLOW: there are not so many, it is still held.
+ * turn was lost, or the sequence was changed, and the hold is none;
+ * -ENOTRECOVERABLE: it was moved so often meanwhile that it cannot be told whether
+ * the number was used up, and the hold is none; -EINVAL: nothing is held; -EOVERFLOW: there are not so many, it is still held.
  */
 int serve_commit(struct service *service, struct serve_hold *hold, uint32_t count);
 

@@ -77,6 +77,7 @@ int service_place(struct service *service, struct segment *segment, struct seque
                 r = registry_move(&service->registry, sequence, slot);
         if (r < 0)
                 return r;
+        sequence->placements++;
         sequence->floor = sequence->ceiling = position;
         sequence->low = UINT64_MAX;
         sequence->frozen = sequence->spoilt = false;

@@ -262,9 +262,15 @@ static void request(int fd, const char *text)
         assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
 }
 
-/* The daemon uses a number up for a connection; `behind`: while the store is at another. */
-static void lose_slot(struct instance *instance, bool behind)
+enum loss { UNDER, BEHIND, TWICE };
+
+/*
+ * The daemon uses a number up for a connection; but for UNDER: while the store is at
+ * another, so that it is asked again later; TWICE: when another slot is lost, too.
+ */
+static void lose_slot(struct instance *instance, enum loss loss)
 {
+        bool behind = loss != UNDER;
         int64_t number = behind ? 2 : 1;
         pid_t before = 0, after;
         int fd, status;
@@ -291,12 +297,18 @@ static void lose_slot(struct instance *instance, bool behind)
         nap(300000);
         instance_slow_down(instance, "0    ");
         status = instance_join(instance, after, 30);
+        if (loss == TWICE) {
+                punch_cells(instance);
+                nap(300000); /* that is noticed */
+                assert_int_equal(instance_join(instance, commit_apart(instance), 30), status + 1);
+        }
         if (behind)
                 request(fd, "SEQ.COMMIT invoices\r\n");
         committed = answer(fd)[0] == '+';
         print_message("%d was %s; the next is %d\n", (int)number, committed ? "committed" : "lost",
                       status);
-        assert_int_equal(status, committed ? number + 1 : number);
+        if (loss != TWICE || committed) /* else it cannot be told any more */
+                assert_int_equal(status, committed ? number + 1 : number);
         if (behind) /* it cannot be told any more, or it was */
                 assert_in_range(instance_join(instance, before, 30), 0, 1);
         close(fd);
@@ -304,12 +316,17 @@ static void lose_slot(struct instance *instance, bool behind)
 
 static void a_slot_lost_under_a_commit(struct instance *instance)
 {
-        lose_slot(instance, false);
+        lose_slot(instance, UNDER);
 }
 
 static void a_slot_lost_behind_a_commit(struct instance *instance)
 {
-        lose_slot(instance, true);
+        lose_slot(instance, BEHIND);
+}
+
+static void two_slots_lost_behind_a_commit(struct instance *instance)
+{
+        lose_slot(instance, TWICE);
 }
 
 int main(void)
@@ -320,6 +337,7 @@ int main(void)
                 instance_test(slow_ones_share_commits),
                 instance_test(a_slot_lost_under_a_commit),
                 instance_test(a_slot_lost_behind_a_commit),
+                instance_test(two_slots_lost_behind_a_commit),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
