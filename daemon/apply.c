@@ -20,6 +20,7 @@
 #include "atomic.h"
 #include "change.h"
 #include "control.h"
+#include "listen.h"
 #include "log.h"
 #include "service.h"
 
@@ -233,7 +234,10 @@ static void take_keys(struct service *service, struct config *config, gid_t grou
                 return;
         say_fixed("shm", service->config->shm, config->shm);
         say_fixed("state", service->config->state, config->state);
-        say_fixed("socket", service->config->socket, config->socket);
+        if (control_passed(service->control))
+                listen_compare(config->socket, service->config->socket);
+        else
+                say_fixed("socket", service->config->socket, config->socket);
         if (config->max_sequences != service->config->max_sequences)
                 log_warning("max_sequences = %" PRIu32 " takes a restart; it stays %" PRIu32,
                             config->max_sequences, service->config->max_sequences);

@@ -676,6 +676,11 @@ int control_new(struct control **ret, struct service *service)
         return 0;
 }
 
+bool control_passed(const struct control *control)
+{
+        return control && !control->made;
+}
+
 void control_permit(const struct control *control, gid_t group)
 {
         if (control)

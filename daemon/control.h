@@ -11,6 +11,7 @@
  * some amount of unsent answers on nothing more is read from it.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -32,3 +33,6 @@ void control_retry(struct control *control);
 
 /* The group that may draw is another from now on: let its members connect. NULL is fine. */
 void control_permit(const struct control *control, gid_t group);
+
+/* Was the socket passed, and is not ours? NULL is fine. */
+bool control_passed(const struct control *control);

@@ -138,6 +138,50 @@ int listen_open(const char *path, gid_t group, int passed, bool *made)
         return fd;
 }
 
+int listen_locate(int passed, char **path)
+{
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        socklen_t size = sizeof(address);
+        size_t length = 0;
+        char *where;
+
+        if (getsockname(passed, (struct sockaddr *)&address, &size) == 0 &&
+            address.sun_path[0] == '/')
+                length = strnlen(address.sun_path, sizeof(address.sun_path));
+        if (length == sizeof(address.sun_path))
+                length = 0; /* nobody could connect to it */
+        where = strndup(address.sun_path, length);
+        if (!where)
+                return -ENOMEM;
+        free(*path);
+        *path = where;
+        return 0;
+}
+
+static bool same_file(const char *one, const char *other)
+{
+        struct stat a, b;
+
+        return strcmp(one, other) == 0 || (lstat(one, &a) == 0 && lstat(other, &b) == 0 &&
+                                           a.st_dev == b.st_dev && a.st_ino == b.st_ino);
+}
+
+void listen_compare(const char *wanted, const char *path)
+{
+        if (same_file(wanted, path))
+                return;
+        if (!*path)
+                log_warning("the socket that was passed has no path: socket = %s is not there, and "
+                            "clients are sent nowhere; ListenStream= in the unit of the socket "
+                            "takes an absolute path",
+                            wanted);
+        else
+                log_warning("socket = %s, but one was passed that listens at %s: clients are sent "
+                            "there; let the file and ListenStream= in the unit of the socket say "
+                            "the same",
+                            wanted, path);
+}
+
 void listen_permit(const char *path, bool made, gid_t group)
 {
         const struct group *entry = getgrgid(group); /* NULL: it has no name */

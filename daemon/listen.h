@@ -15,6 +15,15 @@
 int listen_open(const char *path, gid_t group, int passed, bool *made);
 
 /*
+ * Put the path of the socket that was passed in place of *path, which is freed;
+ * "" if it has none. 0 or -ENOMEM.
+ */
+int listen_locate(int passed, char **path);
+
+/* A passed socket at `path` may not be where the file says: then what to do is logged. */
+void listen_compare(const char *wanted, const char *path);
+
+/*
  * Let members of `group` connect, where we `made` the socket; whose a passed one
  * is stays as it is, and who cannot connect by that is said in the log.
  */

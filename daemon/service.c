@@ -17,6 +17,7 @@
 #include "atomic.h"
 #include "clock.h"
 #include "control.h"
+#include "listen.h"
 #include "log.h"
 #include "window.h"
 
@@ -468,11 +469,28 @@ static int open_store(struct service *service)
         return 0;
 }
 
+/* What is passed is where clients are sent, whatever the file says. */
+static int take_passed(struct service *service)
+{
+        char *wanted;
+        int r;
+
+        r = manager_take_fds(&service->passed);
+        if (r < 0 || service->passed.socket < 0)
+                return r;
+        wanted = strdup(service->config->socket);
+        r = wanted ? listen_locate(service->passed.socket, &service->config->socket) : -ENOMEM;
+        if (r >= 0)
+                listen_compare(wanted, service->config->socket);
+        free(wanted);
+        return r;
+}
+
 static int start(struct service *service)
 {
         int r;
 
-        r = manager_take_fds(&service->passed);
+        r = take_passed(service);
         if (r >= 0)
                 r = service_find_group(service->config, &service->group);
         if (r >= 0)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Whose the segment and the control socket are: what the file says of `group`
- * holds for both, after a start, a reload and one that was refused; and where
- * somebody else made the socket, the log says what he must change.
+ * Whose the segment and the control socket are, and where the socket is: what
+ * the file says of `group`, `mode` and `socket` holds for both, after a start, a
+ * reload and one that was refused; and where somebody else made the socket, the
+ * log says what he must change.
  */
 
 #include <errno.h>
@@ -199,6 +200,38 @@ static void a_passed_socket_has_its_group(struct instance *instance)
         unlisten(instance);
 }
 
+/* Clients are sent to where the socket is, and the log says that the file differs. */
+static void a_passed_socket_is_elsewhere(struct instance *instance)
+{
+        char path[208], output[4096];
+
+        instance_configure(instance, "[sequence orders]\n");
+        (void)snprintf(path, sizeof(path), "%s/elsewhere", instance->directory);
+        listen_at(instance, path);
+        instance_start(instance);
+        assert_true(instance_says(instance, "ListenStream="));
+        assert_true(instance_says(instance, path));
+        if (instance_command(instance, output, sizeof(output), "create more") != 0)
+                fail_msg("seqnum create: %s", output);
+        (void)instance_command(instance, output, sizeof(output), "status");
+        assert_non_null(strstr(output, path));
+        instance_forget_log(instance);
+        instance_reload(instance); /* and goes on to say so */
+        assert_true(instance_says(instance, "ListenStream="));
+        assert_false(instance_says(instance, "takes a restart"));
+        unlisten(instance);
+        /* The same file by another name is no difference. */
+        assert_int_equal(unlink(path), 0);
+        (void)snprintf(path, sizeof(path), "%s/./%s", instance->directory,
+                       strrchr(instance->socket, '/') + 1);
+        instance_forget_log(instance);
+        listen_at(instance, path);
+        instance_start(instance);
+        assert_int_equal(instance_command(instance, output, sizeof(output), "create again"), 0);
+        assert_false(instance_says(instance, "ListenStream="));
+        unlisten(instance);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -206,6 +239,7 @@ int main(void)
                 instance_test(none_is_its_own),
                 instance_test(a_refused_reload_keeps_it),
                 instance_test(a_passed_socket_has_its_group),
+                instance_test(a_passed_socket_is_elsewhere),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
