@@ -51,9 +51,6 @@ struct config {
         size_t n_templates;
 };
 
-/* More templates than this in a file are an error: each is tried at an unknown name. */
-#define CONFIG_TEMPLATES_MAX 1024
-
 /* All complaints about one file, in the order of its lines. */
 struct config_errors {
         char **items; /* "FILE:LINE: what is wrong; what would be right" */
@@ -69,25 +66,13 @@ bool config_instance_valid(const char *name);
 /*
  * Read and check `path`. `instance` is NULL, or the valid name of another than
  * the default instance; then shm, state and socket have its name in them where
- * the file does not state them: "/seqnumd.NAME" and so on. 0 and a configuration in *ret; or a negative errno
- * with *ret untouched and at least one item in `errors`: -EINVAL when the
- * contents are wrong, the errno of open or read otherwise, -ENOMEM.
+ * the file does not state them: "/seqnumd.NAME" and so on. 0 and a configuration
+ * in *ret; or a negative errno with *ret untouched and at least one item in
+ * `errors`: -EINVAL when the contents are wrong, the errno of open or read
+ * otherwise, -ENOMEM.
  */
 int config_load(struct config **ret, const char *path, const char *instance,
                 struct config_errors *errors);
-
-/*
- * Parameters from keys and values, as a [sequence] section would state them.
- * `base` NULL: what is not stated has its default, `reserve` being that of
- * counters (0: auto). Else an alter: what is not stated keeps the value it has in
- * `base`. 0; -EINVAL with a sentence in *message (malloc'd); -ENOMEM.
- */
-int config_sequence_parse(struct sequence_params *ret, const struct sequence_params *base,
-                          uint64_t reserve, const char *const *keys, const char *const *values,
-                          size_t n, char **message);
-
-/* Forget the sequences, which have been applied; the templates stay. */
-void config_forget_sequences(struct config *config);
 
 struct config *config_free(struct config *config);
 

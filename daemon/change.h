@@ -30,7 +30,7 @@ enum change_type {
         CHANGE_NONE,    /* it is like that already */
         CHANGE_CREATE,  /* a new sequence */
         CHANGE_ALTER,   /* other parameters, going on behind the last number */
-        CHANGE_TUNE,    /* another params.reserve or hold_limit alone: nothing moves */
+        CHANGE_TUNE,    /* another params.reserve alone: nothing moves */
         CHANGE_RESTART, /* the same parameters, going on at `origin` */
         CHANGE_DROP,
 };
