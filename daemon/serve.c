@@ -128,11 +128,16 @@ static bool paced(struct sequence *sequence, uint64_t next)
         return now - sequence->refilled_usec >= USEC_PER_SEC / 1000;
 }
 
+static uint64_t now_index(const struct sequence *sequence)
+{
+        return sequence_time_index(&sequence->params, clock_usec(CLOCK_REALTIME) / 1000);
+}
+
 static int draw_time(struct service *service, struct sequence *sequence, uint32_t count,
                      struct seqnum_run *ret)
 {
         struct cell *cell = cell_of(service, sequence);
-        uint64_t now = sequence_time_index(&sequence->params, clock_usec(CLOCK_REALTIME) / 1000);
+        uint64_t now = now_index(sequence);
         uint64_t next = cell_next(&cell->next);
         struct time_claim claim;
 
@@ -183,10 +188,12 @@ static bool position(const struct service *service, const struct sequence *seque
 
 int serve_peek(const struct service *service, const struct sequence *sequence, int64_t *ret)
 {
-        uint64_t next;
+        uint64_t next, now = sequence->params.kind == SEQUENCE_TIME ? now_index(sequence) : 0;
 
         if (!position(service, sequence, &next))
                 next = sequence_durable(sequence);
+        if (next < now)
+                next = now;
         if (next >= sequence->map.limit)
                 return -EOVERFLOW;
         *ret = sequence_map_value(&sequence->map, next);

@@ -374,7 +374,7 @@ static void looks_follow_the_clock(struct instance *instance)
         struct seqnum_client *client;
         struct seqnum *seq;
         struct seqnum_time told = {0};
-        int64_t last, now;
+        int64_t last, now, id;
 
         start_with_events(instance, "");
         client = instance_attach(instance);
@@ -391,6 +391,10 @@ static void looks_follow_the_clock(struct instance *instance)
         assert_int_equal(instance_info(instance, "events", "reserved_ahead"), 0);
         assert_int_equal(instance_info(instance, "events", "last_id"), last);
         assert_int_equal(kill(instance->pid, SIGCONT), 0);
+        now = told_usec() / MSEC;
+        id = strtoll(instance_ask(instance, "SEQ.PEEK events") + 1, NULL, 10);
+        assert_int_equal(seqnum_explain(seq, id, &told), 0);
+        assert_in_range(told.unix_msec - now, 0, patience_usec(5000000) / 1000);
         assert_true(must_next(seq) > last);
         seqnum_detach(client);
 }
