@@ -168,5 +168,5 @@ bool adopt_continued(const struct sequence *sequence, const struct window *windo
                 return false;
         map = sequence_map_make(&params, window->origin);
         return view->ceiling <= view->frozen && view->frozen <= map.limit &&
-               sequence_map_value(&map, view->frozen - 1) == sequence->origin;
+               sequence_map_value(&map, view->frozen - 1) == sequence->map.origin;
 }

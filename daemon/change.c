@@ -61,7 +61,7 @@ static int plan_generation(struct service *service, struct change *change, char 
         struct sequence_params *params = &change->params;
         uint64_t end = close_window(service, sequence);
 
-        change->origin = end ? sequence_map_value(&sequence->map, end - 1) : sequence->origin;
+        change->origin = end ? sequence_map_value(&sequence->map, end - 1) : sequence->map.origin;
         change->position = end ? 1 : 0;
         if (change->origin >= params->min && change->origin <= params->max) {
                 if (params->start < params->min || params->start > params->max)

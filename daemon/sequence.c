@@ -141,7 +141,6 @@ void sequence_redefine(struct sequence *sequence, const struct sequence_params *
                        int64_t origin, uint64_t generation, uint64_t position)
 {
         sequence->params = *params;
-        sequence->origin = origin;
         sequence->generation = generation;
         sequence->map = sequence_map_make(params, origin);
         sequence->lo = sequence->hi = position;

@@ -23,20 +23,19 @@ struct sequence {
         const char *name; /* in the same allocation */
         uint64_t id, generation;
         struct sequence_params params;
-        int64_t origin;
-        struct sequence_map map;
+        struct sequence_map map; /* also the origin */
 
         /* the store's last word: range reserved, or the exact position */
         uint64_t lo, hi;
-        bool exact;
+        bool exact : 1;
 
         /* what we published in the window */
-        bool frozen;
-        bool doubted;                   /* closed, and its cell told what cannot be: to be said */
+        bool frozen : 1;
+        bool doubted : 1;               /* closed, and its cell told what cannot be: to be said */
         bool wanted : 1, reserving : 1; /* see below; here they cost no memory */
-        bool spoilt : 1; /* closed so once: who waits there may have what comes next */
+        bool spoilt : 1;     /* closed so once: who waits there may have what comes next */
+        uint16_t placements; /* how often it was given a slot, modulo 2^16 */
         uint32_t slot;
-        uint32_t placements; /* how often it was given a slot */
         uint64_t floor, ceiling, low;
         uint64_t frozen_at; /* index at which claims ended, valid while frozen */
 

@@ -344,8 +344,9 @@ static int confirm(struct service *service, struct serve_hold *hold)
             (!in_segment(service, hold) || sequence->slot != hold->slot)) {
                 if (sequence->floor < done)
                         return end(hold, -ESTALE);
-                return end(hold,
-                           sequence->placements == hold->placements + 1 ? 0 : -ENOTRECOVERABLE);
+                return end(hold, sequence->placements == (uint16_t)(hold->placements + 1)
+                                         ? 0
+                                         : -ENOTRECOVERABLE);
         }
         if (sequence->ceiling >= done)
                 return end(hold, 0);

@@ -39,10 +39,11 @@ struct serve_hold {
         uint64_t segment_id;     /* in which that is locked */
         uint64_t id, generation; /* of the sequence */
         uint64_t index;          /* the number's */
-        uint32_t slot, placements;
+        uint32_t slot;
         uint32_t count;          /* committed: so many from `index` on */
         struct turn_watch watch; /* of the turn in the slot `watched` of that segment */
         uint32_t watched;
+        uint16_t placements; /* the sequence's, when it was committed */
         char name[SEQUENCE_NAME_MAX + 1];
 };
 

@@ -64,7 +64,7 @@ int service_place(struct service *service, struct segment *segment, struct seque
                 .id = sequence->id,
                 .generation = sequence->generation,
                 .params = sequence->params,
-                .origin = sequence->origin,
+                .origin = sequence->map.origin,
                 .position = position,
         };
         uint32_t slot;

@@ -95,7 +95,8 @@ bool window_intact(const struct segment *segment, const struct sequence *sequenc
         const struct window *window = &segment->windows[sequence->slot];
 
         return !sequence->spoilt && window->id == sequence->id &&
-               window->generation == sequence->generation && window->origin == sequence->origin &&
+               window->generation == sequence->generation &&
+               window->origin == sequence->map.origin &&
                window->increment == sequence->params.increment &&
                window_look(&window->ceiling) == sequence->ceiling &&
                window_look(&window->floor) == sequence->floor &&

@@ -91,7 +91,6 @@ static void place(struct segment *segment, struct image_sequence *made, struct s
                 .id = made->id,
                 .generation = made->generation,
                 .params = made->params,
-                .origin = made->params.start,
                 .map = sequence_map_make(&made->params, made->params.start),
                 .slot = made->slot,
                 .floor = position,

@@ -45,7 +45,6 @@ static struct adopt_plan decide(const struct adopt_case *c, enum sequence_kind k
                 .id = ID,
                 .generation = GENERATION,
                 .params = params,
-                .origin = 1,
                 .map = sequence_map_make(&params, 1),
                 .lo = c->lo,
                 .hi = c->hi,
@@ -673,7 +672,7 @@ static void test_continued(void **state)
         struct sequence sequence = {.id = ID,
                                     .generation = GENERATION,
                                     .params = params,
-                                    .origin = 43};
+                                    .map = {.origin = 43}};
         struct window other = window;
         struct adopt_view view = closed;
 
@@ -702,9 +701,9 @@ static void test_continued(void **state)
         view = closed;
         view.id = ID + 1;
         assert_false(adopt_continued(&sequence, &window, &view));
-        sequence.origin = 100;
+        sequence.map.origin = 100;
         assert_false(adopt_continued(&sequence, &window, &closed)); /* it was restarted */
-        sequence.origin = 43;
+        sequence.map.origin = 43;
         other.increment = 0;
         assert_false(adopt_continued(&sequence, &other, &closed)); /* what no daemon writes */
 }
@@ -718,7 +717,6 @@ static void test_overwritten(void **state)
                 .id = ID,
                 .generation = GENERATION,
                 .params = params,
-                .origin = 1,
                 .map = sequence_map_make(&params, 1),
                 .hi = 100,
         };

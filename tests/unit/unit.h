@@ -118,7 +118,7 @@ static inline void unit_place(struct unit *unit, struct sequence *sequence, uint
                 .id = sequence->id,
                 .generation = sequence->generation,
                 .params = sequence->params,
-                .origin = sequence->origin,
+                .origin = sequence->map.origin,
                 .position = position,
         };
         uint32_t slot;
