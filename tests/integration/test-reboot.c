@@ -10,6 +10,9 @@
  */
 
 #include <inttypes.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "harness.h"
 
@@ -133,12 +136,78 @@ static void drawers_survive(struct instance *instance)
         assert_in_range(crew_skipped(instance, crew, 0), 0, losses * (WINDOW + DRAWERS * RUN_MAX));
 }
 
+/* --- amid administration --------------------------------------------------------- */
+
+/* Creates, which uses up slots, so that the segment is made anew all the time. Until killed. */
+static void administer(const struct instance *instance)
+{
+        static const char requests[] = "SEQ.CREATE more\r\nSEQ.DROP more\r\n";
+        char answers[4096];
+        int fd = -1;
+
+        for (;;) {
+                while (fd < 0) {
+                        fd = instance_connect(instance);
+                        nap(500);
+                }
+                if (send(fd, requests, sizeof(requests) - 1, MSG_NOSIGNAL) <= 0 ||
+                    recv(fd, answers, sizeof(answers), 0) <= 0) {
+                        close(fd);
+                        fd = -1;
+                }
+        }
+}
+
+/*
+ * What is reserved, created and moved is committed together and told one after the
+ * other: a move must not take back what is about to be opened.
+ */
+static void amid_administration(struct instance *instance)
+{
+        const struct crew_order order = {
+                .n_drawers = DRAWERS,
+                .sequences = {{"orders", record_new(1, 1, 0)}},
+                .rate = 20000,
+                .run_every = 16,
+                .run_max = RUN_MAX,
+        };
+        uint64_t reboots = scaled(REBOOTS);
+        struct crew *crew;
+        pid_t pid;
+
+        instance_configure(instance,
+                           "max_sequences = 8\n"
+                           "[sequence orders]\nreserve = %d\n",
+                           WINDOW);
+        instance_start(instance);
+        crew = crew_start(instance, &order);
+        for (uint64_t i = 0; i < reboots; i++) {
+                pid = instance_fork(instance);
+                if (pid == 0)
+                        administer(instance);
+                nap(random_below(20000));
+                crew_await_progress(crew);
+                instance_forget_log(instance);
+                assert_true(instance_will_say(instance, "it ran out of room"));
+                nap(random_below(2000));
+                (void)kill(pid, SIGKILL);
+                instance_reap(instance, pid);
+                reboot(instance, crew);
+                replace_all(crew);
+                progress("%" PRIu64 " of %" PRIu64 " reboots", i + 1, reboots);
+        }
+        crew_await_progress(crew);
+        crew_stop(crew);
+        figures("reboots=%" PRIu64 " numbers=%" PRIu64 " duplicates=0", reboots, crew_drawn(crew));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 instance_test(fixed_reserve),
                 instance_test(adaptive_reserve),
                 instance_test(drawers_survive),
+                instance_test(amid_administration),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
