@@ -64,6 +64,25 @@ static int next_arguments(const struct cli_args *args, uint64_t *count,
         return 0;
 }
 
+/*
+ * Of a gapless sequence, what is used up and not confirmed may be what was to be drawn
+ * here, whoever has the turn by now. Without time nothing is used up.
+ */
+static int fail_to_draw(const struct cli *cli, const char *name, struct seqnum *seq, uint64_t count,
+                        int error)
+{
+        struct snapshot s = snapshot_take(seq);
+
+        if (error != -ETIMEDOUT || cli->timeout_usec == 0 || s.kind != SEQUENCE_GAPLESS ||
+            s.used <= s.ceiling)
+                return cli_fail_draw("drawing from", name, seq, count, error);
+        cli_complain("drawing from %s: the time is up, and seqnumd has not confirmed what was used "
+                     "up last: a number may be used up and told to nobody ('seqnum info %s' shows "
+                     "where it is now; -t waits longer)",
+                     name, name);
+        return cli_exit_status(error);
+}
+
 int cli_next(const struct cli *cli, const struct cli_args *args)
 {
         struct number_format format __attribute__((cleanup(number_format_free))) = {0};
@@ -82,7 +101,7 @@ int cli_next(const struct cli *cli, const struct cli_args *args)
                 return r;
         r = seqnum_next_run(seq, (uint32_t)count, &run);
         if (r < 0)
-                r = cli_fail_draw("drawing from", name, seq, count, r);
+                r = fail_to_draw(cli, name, seq, count, r);
         seqnum_detach(client);
         if (r != 0)
                 return r;

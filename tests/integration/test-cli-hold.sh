@@ -204,6 +204,32 @@ outcome_unknown() {
         start_daemon
 }
 
+# Used up, the turn passed on, and the store still to be waited for when the time is up.
+draw_unconfirmed() {
+        local number drawer
+
+        number=$("$seqnum" peek bills)
+        kill -STOP "$daemon"
+        "$seqnum" -t 3 next bills > "$tmp/drawn" 2> "$tmp/unconfirmed" &
+        drawer=$!
+        to_kill+=("$drawer")
+        await bills_next_is $((number + 1)) ||
+                not_ok "a draw unconfirmed: the number is used up" "$("$seqnum" peek bills)"
+        "$seqnum" hold bills -- sleep 60 &
+        holder=$!
+        to_kill+=("$holder")
+        await command_of "$holder"
+        refuse "a draw unconfirmed: who wants to hold waits for the turn" 75 \
+                "another process has the turn" "$seqnum" -t 0.2 hold bills -- true
+        wait "$drawer"
+        same "a draw unconfirmed: the exit status" "75 " "$? $(cat "$tmp/drawn")"
+        contains "a draw unconfirmed: the number may be used up" "may be used up" \
+                "$(cat "$tmp/unconfirmed")"
+        kill -CONT "$daemon"
+        kill "$holder"
+        wait "$holder" 2> /dev/null
+}
+
 start_daemon
 usage
 outcomes
@@ -214,5 +240,6 @@ turn_lost
 crowd
 away
 outcome_unknown
+draw_unconfirmed
 stop_daemon TERM
 finish
