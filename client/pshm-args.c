@@ -128,7 +128,7 @@ static const struct {
 } outcomes[] = {
         {ENOENT, CLI_NO, "no such object", "'pshm ls' shows those there are"},
         {EEXIST, CLI_NO, "it exists already", NULL},
-        {EBUSY, CLI_NO, "another process is removing it", "try again"},
+        {EBUSY, CLI_NO, "somebody holds a lock on it", "try again, or 'pshm rm -f'"},
         {EACCES, CLI_NOT_PERMITTED, "not permitted", "'pshm stat' shows its owner and mode"},
         {EPERM, CLI_NOT_PERMITTED, "not permitted", "'pshm stat' shows its owner"},
         {EMEDIUMTYPE, CLI_DATA, "no shared memory object", "'pshm ls -l' shows what it is"},

@@ -38,7 +38,7 @@ const struct cli_option pshm_resize_options[] = {
 };
 
 const struct cli_option pshm_rm_options[] = {
-        PSHM_OPTION_FORCE,
+        {'f', "force", NULL, "also if seqnumd serves it, or somebody keeps it locked"},
         CLI_OPTION_HELP,
         {0},
 };
@@ -102,7 +102,7 @@ static int link_in_place(int fd, const char *name)
 
                 if (r != -EEXIST)
                         return r;
-                r = stream_unlink(name);
+                r = stream_unlink(name, true);
                 if (r < 0 && r != -ENOENT)
                         return r;
         }
@@ -198,7 +198,7 @@ static int remove_one(const struct cli_args *args, const char *name)
 
         if (r != 0)
                 return r;
-        r = stream_unlink(name);
+        r = stream_unlink(name, args->values['f'] != NULL);
         return r < 0 ? pshm_fail("removing", name, r) : CLI_OK;
 }
 

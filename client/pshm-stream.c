@@ -147,17 +147,24 @@ void stream_close(struct stream *stream)
 
 /* --- the name ------------------------------------------------------------------ */
 
+static int remove_name(const struct stream *stream)
+{
+        struct stat status;
+
+        if (lstat(stream->path, &status) == 0 && status.st_dev == stream->device &&
+            status.st_ino == stream->inode && unlink(stream->path) < 0 && errno != ENOENT)
+                return -errno;
+        return 0;
+}
+
 /* -EAGAIN: somebody else is about it. */
 static int try_remove(const struct stream *stream)
 {
-        struct stat status;
         int r = lock_take(stream->fd, STREAM_LOCK_NAME);
 
         if (r < 0)
                 return r;
-        if (lstat(stream->path, &status) == 0 && status.st_dev == stream->device &&
-            status.st_ino == stream->inode && unlink(stream->path) < 0 && errno != ENOENT)
-                r = -errno;
+        r = remove_name(stream);
         lock_drop(stream->fd, STREAM_LOCK_NAME);
         return r;
 }
@@ -174,7 +181,17 @@ int stream_remove(const struct stream *stream)
         return r;
 }
 
-int stream_unlink(const char *name)
+/* Of whatever version: who makes them takes turns at their names. */
+static bool is_stream(int fd)
+{
+        uint64_t magic;
+
+        return pread(fd, &magic, sizeof(magic), 0) == (ssize_t)sizeof(magic) &&
+               magic == STREAM_MAGIC;
+}
+
+/* Whatever locks there may be on what is no stream, they are not about its name. */
+int stream_unlink(const char *name, bool force)
 {
         struct stream found;
         struct stat status;
@@ -189,9 +206,11 @@ int stream_unlink(const char *name)
         }
         found.device = status.st_dev;
         found.inode = status.st_ino;
-        r = stream_remove(&found);
+        r = is_stream(found.fd) ? stream_remove(&found) : remove_name(&found);
+        if (r == -EAGAIN)
+                r = force ? remove_name(&found) : -EBUSY;
         stream_close(&found);
-        return r == -EAGAIN ? -EBUSY : r;
+        return r;
 }
 
 /* Make way for a new stream. 0: try to take the name; -EBUSY, -EEXIST, another errno. */

@@ -27,9 +27,10 @@
  * The end. Each side says in its word how it ended, then goes. Both remove the
  * name, so that nothing is left whichever of them dies; who removes a name holds
  * the third byte of that object and has checked that the name still leads to it,
- * so that nobody removes the next stream in the place of the last one; rm and
- * create -f keep to that as well. What two
- * killed leave behind, the next sender replaces and the next receiver removes.
+ * so that nobody removes the next stream in the place of the last one. rm and
+ * create -f keep to that as well, but for a lock that is held for too long: anybody
+ * who may read the object can hold one. What two killed leave behind, the next
+ * sender replaces and the next receiver removes.
  *
  * Trust. Nothing in the object is believed unchecked: the geometry is worked out
  * again and compared, counts are checked against the block, blocks carry their
@@ -206,11 +207,12 @@ int stream_post(const struct stream *stream, sem_t *semaphore);
 int stream_remove(const struct stream *stream);
 
 /*
- * Remove what has the name now, whatever it is, in turn with those who remove it for a
- * stream. 0; -ENOENT; -EMEDIUMTYPE: a directory; -EBUSY: somebody else is about it, for
+ * Remove what has the name now, whatever it is; if it is a stream, in turn with those
+ * who remove it for one, unless they take too long and `force` is set. 0; -ENOENT;
+ * -EMEDIUMTYPE: a directory; -EBUSY: somebody holds the lock on a stream's name, for
  * long; or another errno.
  */
-int stream_unlink(const char *name);
+int stream_unlink(const char *name, bool force);
 
 /* Leave: remove the name, and say how. */
 void stream_leave(const struct stream *stream, enum stream_state state);

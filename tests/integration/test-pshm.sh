@@ -373,16 +373,21 @@ others() {
         [ ! -e "/dev/shm/$mine" ] || not_ok "and it is removed" "it is still there"
 }
 
+# leave_dead_stream OPTION...: one whose sender was killed before anybody came
+leave_dead_stream() {
+        "$pshm" send "$@" "$mine" < <(sleep 60) &
+        await test -e "/dev/shm/$mine"
+        kill -KILL $!
+        wait $! 2> /dev/null
+}
+
 # Where /dev/shm is sticky, as everywhere, only its owner removes what a dead one left.
 dead_of_another() {
         if [ "$(id -u)" != 0 ] || [ ! -k /dev/shm ]; then
                 skip "a stream of another user: only root can be one, where others may not remove"
                 return
         fi
-        "$pshm" send -m 666 "$mine" < <(sleep 60) &
-        await test -e "/dev/shm/$mine"
-        kill -KILL $!
-        wait $! 2> /dev/null
+        leave_dead_stream -m 666
         refuse "a dead sender of another user" 69 "its owner has to remove it" \
                 as_nobody "$pshm" recv "$mine"
         holds "it is still there" test -e "/dev/shm/$mine"
@@ -390,36 +395,71 @@ dead_of_another() {
         holds "it is not" test ! -e "/dev/shm/$mine"
 }
 
-# Who removes a stream's name holds the name's lock (client/pshm-stream.h), so that it is
-# no other's in the moment it goes.
-in_turn() {
-        local verb holder before
-
-        "$pshm" create "$mine" 10
-        before=$(stat -c %i "/dev/shm/$mine")
+# lock_object USER MODE TYPE FIRST COUNT: $holder holds such a lock on the object
+lock_object() {
         python3 -c "
-import fcntl, struct, time
-f = open('/dev/shm/$mine', 'r+b')
-fcntl.fcntl(f, 37, struct.pack('hhqqi', fcntl.F_WRLCK, 0, (1 << 62) + 2, 1, 0)) # F_OFD_SETLK
+import fcntl, os, struct, time
+os.setuid($1)
+f = open('/dev/shm/$mine', '$2')
+fcntl.fcntl(f, 37, struct.pack('hhqqi', fcntl.$3, 0, $4, $5, 0)) # F_OFD_SETLK
 print('locked', flush=True)
 time.sleep(60)
 " > "$tmp/locked" &
         holder=$!
         to_kill+=("$holder")
-        await grep -q locked "$tmp/locked"
-        for verb in "rm $mine" "create -f $mine 5"; do
-                # shellcheck disable=SC2086 # words
-                refuse "while another removes it: ${verb%% *}" 1 "another process is removing it" \
-                        "$pshm" $verb
-        done
-        same "it keeps its name" "$before" "$(stat -c %i "/dev/shm/$mine")"
+        await grep -q locked "$tmp/locked" || not_ok "a lock on the object" "there is none"
+}
+
+lock_name() { lock_object "$(id -u)" r+b F_WRLCK '(1 << 62) + 2' 1; }
+
+unlock() {
         kill "$holder"
         wait "$holder" 2> /dev/null
+}
+
+# Who removes a stream's name holds the name's lock (client/pshm-stream.h), so that it is
+# no other's in the moment it goes.
+in_turn() {
+        local before
+
+        leave_dead_stream
+        before=$(stat -c %i "/dev/shm/$mine")
+        lock_name
+        refuse "while another removes it: rm" 1 "somebody holds a lock on it" "$pshm" rm "$mine"
+        same "it keeps its name" "$before" "$(stat -c %i "/dev/shm/$mine")"
+        expect "rm -f has waited long enough" 0 "" "$pshm" rm -f "$mine"
+        holds "it is removed" test ! -e "/dev/shm/$mine"
+        unlock
+        leave_dead_stream
+        lock_name
+        expect "and so has create -f" 0 "" "$pshm" create -f "$mine" 5
+        same "it is replaced" 5 "$(stat -c %s "/dev/shm/$mine")"
+        unlock
+        leave_dead_stream
+        lock_name
+        unlock
         expect "once that one is dead" 0 "" "$pshm" rm "$mine"
         holds "it is removed" test ! -e "/dev/shm/$mine"
         if [ "$(id -u)" = 0 ]; then
                 as_nobody "$pshm" create -m 400 "$mine" 10
                 expect "what may not be written has no turn" 0 "" as_nobody "$pshm" rm "$mine"
+        fi
+}
+
+# What is no stream is removed by its name, as everywhere, whatever its program has locked.
+locked_objects() {
+        "$pshm" create "$mine" 10
+        lock_object "$(id -u)" r+b F_WRLCK 0 0
+        expect "an object locked as a whole is replaced" 0 "" "$pshm" create -f "$mine" 5
+        unlock
+        lock_object "$(id -u)" r+b F_WRLCK 0 0
+        expect "and removed" 0 "" "$pshm" rm "$mine"
+        unlock
+        if [ "$(id -u)" = 0 ]; then
+                "$pshm" create -m 644 "$mine" 10
+                lock_object "$(id -u nobody)" rb F_RDLCK 0 0
+                expect "also one that somebody locked who may only read it" 0 "" "$pshm" rm "$mine"
+                unlock
         fi
 }
 
@@ -438,8 +478,10 @@ little_room() {
         same "nothing is left of it" "" "$(ls /dev/shm)"
         head -c 3M /dev/urandom > "$tmp/data"
         "$pshm" send -b 4 -s 128K "$mine" < "$tmp/data" &
-        holds "a smaller ring has room" cmp "$tmp/data" <("$pshm" recv -w 5 "$mine")
+        # To a file: a pipe is closed by who still has the object, and its room, for a moment.
+        "$pshm" recv -w 5 "$mine" > "$tmp/got"
         wait $!
+        holds "a smaller ring has room" cmp "$tmp/data" "$tmp/got"
         truncate -s 900K "/dev/shm/$mine-2"
         # Holes are reserved when they are written, and not found by SIGBUS.
         "$pshm" create "$mine" 900K
@@ -462,6 +504,7 @@ progress
 others
 dead_of_another
 in_turn
+locked_objects
 if [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null; then
         expect "in little room" 0 "$(unshare -m "$0" --in-small small > "$tmp/small" && tail -n 1 "$tmp/small")" \
                 tail -n 1 "$tmp/small"
