@@ -596,8 +596,8 @@ int seqnum_peek(struct seqnum *seq, int64_t *ret)
                 view = handle_view(seq);
         }
         index = view_coming_index(view);
-        if (index >= view->map.limit)
-                return -EOVERFLOW;
+        if (index >= view->map.limit) /* closed behind our back, it seems to be at its end */
+                return view_retired(view) ? -EAGAIN : -EOVERFLOW;
         *ret = sequence_map_value(&view->map, index);
         return 0;
 }

@@ -25,10 +25,11 @@
 typedef void (*admin_done)(void *userdata, int error, const char *message);
 
 /*
- * Create a sequence of checked parameters, for the user `by`. done() is called once the store has
- * it and clients can find it, or with what failed: always later, never from
- * within, and in the order of these calls. `name` and `params` are copied.
- * -ENOMEM: done() will not be called.
+ * Create a sequence of checked parameters, for the user `by`. done() is called once
+ * the store has it, or with what failed: always later, never from within, and in the
+ * order of these calls. Clients can find it when the event loop runs again, which is
+ * when an answer should leave. `name` and `params` are copied. -ENOMEM: done() will
+ * not be called.
  *
  * done() may be called from within admin_alter() and the like, which first finish
  * what is under way: it must call nothing of this file.

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "group.h"
 #include "log.h"
 
 /* Groups of a peer that are looked at; NGROUPS_MAX is 65536. */
@@ -184,14 +184,11 @@ void listen_compare(const char *wanted, const char *path)
 
 void listen_permit(const char *path, bool made, gid_t group)
 {
-        const struct group *entry = getgrgid(group); /* NULL: it has no name */
-        char name[64];
+        char name[GROUP_TEXT_SIZE];
         struct stat status;
 
-        (void)snprintf(name, sizeof(name), "%u", (unsigned)group);
-        if (entry)
-                (void)snprintf(name, sizeof(name), "%s", entry->gr_name);
-        if (made && lchown(path, (uid_t)-1, group) < 0)
+        (void)group_text(group, name);
+        if (made && fchownat(AT_FDCWD, path, (uid_t)-1, group, AT_SYMLINK_NOFOLLOW) < 0)
                 log_warning("socket = %s: cannot give it to group %s: %m; its members cannot "
                             "connect before a restart",
                             path, name);

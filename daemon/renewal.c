@@ -54,15 +54,14 @@ static bool is_fresh(int fd, const char *path)
         struct stat ours, named;
 
         with_suffix(file, sizeof(file), path, ".new");
-        return fstat(fd, &ours) == 0 && lstat(file, &named) == 0 && ours.st_dev == named.st_dev &&
-               ours.st_ino == named.st_ino;
+        return fstat(fd, &ours) == 0 && lstat(file, &named) == 0 && statedir_same(&ours, &named);
 }
 
 int renewal_settle(int fd, const char *path)
 {
         if (fchmod(fd, 0600) < 0 || fsync(fd) < 0)
                 return -errno;
-        return is_fresh(fd, path) ? 0 : -ESTALE;
+        return is_fresh(fd, path) ? 0 : -EAGAIN;
 }
 
 int renewal_lock_out(int *ret, const char *path)

@@ -28,7 +28,7 @@
 /* An empty NAME.new that was not there before: its descriptor, or a negative errno. */
 int renewal_begin(int *ret, const char *path, char *file, size_t size);
 
-/* It is whole: make it last. 0 or a negative errno: -ESTALE if NAME.new is not `fd`'s any more. */
+/* It is whole: make it last. 0 or a negative errno: -EAGAIN if NAME.new is not `fd`'s any more. */
 int renewal_settle(int fd, const char *path);
 
 /*

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include "clock.h"
 #include "directory.h"
 #include "futex.h"
+#include "group.h"
 #include "lost.h"
 #include "statedir.h"
 
@@ -180,11 +180,9 @@ static void read_boot_id(char id[static 40])
 static int cannot_give(const struct segment_setup *setup, char **message)
 {
         const int error = errno;
-        const struct group *group = getgrgid(setup->group);
-        char number[16];
-        const char *name = group ? group->gr_name : number;
+        char name[GROUP_TEXT_SIZE];
 
-        (void)snprintf(number, sizeof(number), "%u", (unsigned)setup->group);
+        (void)group_text(setup->group, name);
         return fail_with(-error, message,
                          "cannot give segment %s to group %s: %s; the service's user must be a "
                          "member, by SupplementaryGroups=%s in the unit (systemctl edit)",

@@ -301,7 +301,6 @@ int serve_begin(struct service *service, struct sequence *sequence, struct serve
         hold->generation = sequence->generation;
         hold->index = next;
         hold->slot = sequence->slot;
-        hold->placements = sequence->placements;
         (void)snprintf(hold->name, sizeof(hold->name), "%s", sequence->name);
         *ret = sequence_map_value(&sequence->map, next);
         return 0;
@@ -374,6 +373,7 @@ static int advance(struct service *service, struct sequence *sequence, struct se
         (void)turn_release(cell, hold->owner);
         hold->state = HOLD_COMMITTED;
         hold->count = count;
+        hold->placements = sequence->placements;
         return 0;
 }
 

@@ -60,7 +60,8 @@ int serve_begin(struct service *service, struct sequence *sequence, struct serve
  * none; -EAGAIN: ask again when the store has committed something; -ESTALE: the
  * turn was lost, or the sequence was changed, and the hold is none;
  * -ENOTRECOVERABLE: it was moved so often meanwhile that it cannot be told whether
- * the number was used up, and the hold is none; -EINVAL: nothing is held; -EOVERFLOW: there are not so many, it is still held.
+ * the number was used up, and the hold is none; -EINVAL: nothing is held; -EOVERFLOW:
+ * there are not so many, it is still held.
  */
 int serve_commit(struct service *service, struct serve_hold *hold, uint32_t count);
 

@@ -240,7 +240,7 @@ static size_t leave_out_refused(struct store_op *ops, size_t n, const char *mess
                 if (committer_blames_op(ops[i].error))
                         log_event(EVENT_STORE_FAILING, LOG_ERR, ops[i].name,
                                   "the store refuses its exact position: %s; a start after a "
-                                  "reboot will skip what was reserved",
+                                  "reboot goes by what is there",
                                   message);
                 else
                         ops[left++] = ops[i];
@@ -258,13 +258,16 @@ static void positions_saved(struct service *service, const struct store_op *ops,
                 sequence->exact = true;
         }
         registry_each (&service->registry, sequence)
-                if (sequence->exact && registry_at(&service->registry, sequence->slot))
+                if (sequence->exact && sequence->hi == sequence->frozen_at &&
+                    registry_at(&service->registry, sequence->slot))
                         window_grant_rest(service->segment, sequence);
 }
 
+/* How many were refused, or a negative errno. */
 static int save_positions(struct service *service, struct store_op *ops, char *message)
 {
-        size_t n = gather_positions(service, ops), before;
+        const size_t all = gather_positions(service, ops);
+        size_t n = all, before;
         int r;
 
         do {
@@ -273,9 +276,10 @@ static int save_positions(struct service *service, struct store_op *ops, char *m
                 if (committer_blames_op(r))
                         n = leave_out_refused(ops, n, message);
         } while (n < before);
-        if (r >= 0)
-                positions_saved(service, ops, n);
-        return r;
+        if (r < 0)
+                return r;
+        positions_saved(service, ops, n);
+        return (int)(all - n);
 }
 
 int service_freeze_all(struct service *service)
@@ -299,6 +303,8 @@ int service_freeze_all(struct service *service)
 
 static void stop(struct service *service)
 {
+        int r;
+
         manager_stopping();
         refill_pause(&service->refill);
         service->inspect_after = 0; /* what is left must be whole */
@@ -307,10 +313,11 @@ static void stop(struct service *service)
                 log_event(EVENT_STOPPED, LOG_INFO, NULL, "stopping; the windows stay open");
                 return;
         }
-        if (service_freeze_all(service) >= 0)
+        r = service_freeze_all(service);
+        if (r >= 0)
                 log_event(EVENT_STOPPED, LOG_INFO, NULL,
                           "stopping; %" PRIu32 " sequences closed and saved",
-                          service->registry.n_sequences);
+                          service->registry.n_sequences - (uint32_t)r);
         segment_stop(service->segment);
 }
 
@@ -344,7 +351,10 @@ static void take_config(struct service *service, struct config *config)
         const char *path = service->config->path;
         int r = service_apply(service, config);
 
-        if (r < 0)
+        if (r < 0 && r != -ENOKEY && !committer_sound(service->committer))
+                log_event(EVENT_STORE_FAILING, LOG_ERR, NULL,
+                          "%s cannot be applied while the store fails; nothing was changed", path);
+        else if (r < 0)
                 log_event(EVENT_CONFIG_BAD, LOG_ERR, NULL,
                           "%s does not fit the running service; nothing was changed", path);
         else if (r > 0)

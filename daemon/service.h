@@ -50,6 +50,7 @@ struct service {
         bool unlisted;             /* the store has sequences that there was no memory for */
         bool unsettled;            /* something could not be done, was said, and is tried again */
         uint64_t inspect_after;    /* CLOCK_MONOTONIC: the segment is not looked over before */
+        bool replacing;            /* the segment is being made anew */
         bool damaged;              /* it was found damaged, and could not be replaced yet */
 };
 
@@ -160,10 +161,14 @@ int service_recover(struct service *service);
 /*
  * Create and alter sequences as the configuration says, in one commit. How many
  * stay as they are, since they cannot be altered so, or a negative errno with
- * nothing changed; says in the log what it does and why it does not. What was applied is taken out of `config` (its sequences, and
- * its templates if it is not the service's own).
+ * nothing changed; says in the log what it does and why it does not. What was applied
+ * is taken out of `config` (its sequences, and its templates if it is not the service's
+ * own).
  */
 int service_apply(struct service *service, struct config *config);
 
-/* With refills paused: close all windows and save where; 0, or the errno of the commit. */
+/*
+ * With refills paused: close all windows and save where. How many the store refused, or
+ * the errno of the commit.
+ */
 int service_freeze_all(struct service *service);

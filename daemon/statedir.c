@@ -63,9 +63,8 @@ int statedir_check_access(const char *path, char **message)
 
 int statedir_check_file(const char *path, char **message)
 {
-        int r;
-
         struct stat status;
+        int r;
 
         if (lstat(path, &status) < 0)
                 return errno == ENOENT ? -ENOENT

@@ -9,6 +9,9 @@
  * state directory would do so too, so it is locked.
  */
 
+#include <stdbool.h>
+#include <sys/stat.h>
+
 /*
  * Make the directory if it is missing (its parent must exist), check it, and
  * lock it. 0 and an fd that holds the lock in *ret, or a negative errno and a
@@ -25,6 +28,12 @@ int statedir_check_file(const char *path, char **message);
 
 /* -EACCES with a sentence if `path` is there, another's, and we may not write to it; else 0. */
 int statedir_check_access(const char *path, char **message);
+
+/* Of one and the same file? */
+static inline bool statedir_same(const struct stat *a, const struct stat *b)
+{
+        return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
 
 /* Make what happened to the directory's entries durable. 0 or a negative errno. */
 int statedir_sync(const char *directory);

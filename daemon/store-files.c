@@ -75,11 +75,6 @@ static const char upgrade_from_1[] =
         "COMMIT;";
 /* clang-format on */
 
-static bool same_file(const struct stat *a, const struct stat *b)
-{
-        return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
-}
-
 #define LOG_PATH_MAX (PATH_MAX + 4)
 
 static void log_path(const struct store_sqlite *s, char path[static LOG_PATH_MAX])
@@ -105,8 +100,8 @@ bool sqlite_files_moved(const struct store_sqlite *s)
 {
         struct stat file = {0}, log = {0};
 
-        if (find_files(s, &file, &log) >= 0 && same_file(&file, &s->file) &&
-            same_file(&log, &s->log))
+        if (find_files(s, &file, &log) >= 0 && statedir_same(&file, &s->file) &&
+            statedir_same(&log, &s->log))
                 return false;
         log_event(EVENT_STORE_BEHIND, LOG_CRIT, NULL,
                   "the store %s or its log was removed or replaced while in use; it is put back as "

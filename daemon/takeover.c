@@ -452,13 +452,18 @@ static int replace(struct service *service, const char *reason)
         return 0;
 }
 
+/* To pause tells of creations, for which there may be no room either: they are in this one. */
 int service_replace_segment(struct service *service, const char *reason)
 {
         bool paused = service->refill.paused;
         int r;
 
+        if (service->replacing)
+                return 0;
+        service->replacing = true;
         refill_pause(&service->refill);
         r = replace(service, reason);
+        service->replacing = false;
         if (r < 0)
                 service_try_again(service);
         if (!paused)

@@ -27,6 +27,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -206,6 +207,32 @@ static void one_refused_at_a_stop(struct instance *instance)
         instance_unlink(instance);
         instance_start(instance);
         expect_next(instance, "orders", drawn.last[0] + 1);
+}
+
+/* And nobody is granted what the store has refused. */
+static void refused_is_not_granted(struct instance *instance)
+{
+        static const char *const both[] = {"orders", "invoices"};
+        pid_t pids[2];
+
+        instance_configure(instance, "%s", ini);
+        instance_start(instance);
+        write_to_store(instance, "DELETE FROM sequence WHERE name IN ('orders', 'invoices')");
+        for (size_t i = 0; i < 2; i++) {
+                pids[i] = instance_fork(instance);
+                if (pids[i] == 0) {
+                        (void)must_next(instance_open(instance_attach(instance), both[i]));
+                        _exit(0);
+                }
+        }
+        nap(300000); /* both wait */
+        instance_stop(instance);
+        nap(300000);
+        for (size_t i = 0; i < 2; i++) {
+                assert_int_equal(waitpid(pids[i], NULL, WNOHANG), 0);
+                (void)kill(pids[i], SIGKILL);
+                instance_reap(instance, pids[i]);
+        }
 }
 
 /* --- half of it, or garbage --------------------------------------------------------------- */
@@ -492,6 +519,7 @@ int main(void)
                 instance_test(backup_under_a_living_segment),
                 instance_test(store_replaced_while_in_use),
                 instance_test(one_refused_at_a_stop),
+                instance_test(refused_is_not_granted),
                 instance_test(store_spoiled),
                 instance_test(log_spoiled),
                 instance_test(replacement_interrupted),

@@ -112,10 +112,50 @@ static void a_creation_and_a_reservation(struct instance *instance)
                 fail_msg("DUPLICATE: %" PRId64 " was drawn before", last);
 }
 
+/*
+ * Several creations that find no room, committed together, are told one after the
+ * other: one fresh segment takes them all, and a number committed without a gap at the
+ * same time moves once, so that what became of it can be told.
+ */
+static void creations_and_a_gapless_number(struct instance *instance)
+{
+        enum { N = 6 };
+        int busy, creations[N], committed;
+
+        instance_configure(instance, "max_sequences = 16\n"
+                                     "[sequence used]\n[sequence invoices]\nkind = gapless\n");
+        instance_start_on_slow_disk(instance);
+        use_up_slots(instance);
+
+        instance_slow_down(instance, SYNC_USEC);
+        busy = begin(instance, "INCRBY used 1000\r\n");
+        for (int i = 0; i < N; i++) {
+                char request[64];
+
+                (void)snprintf(request, sizeof(request), "SEQ.CREATE another%d\r\n", i);
+                creations[i] = begin(instance, request);
+        }
+        committed = begin(instance, "INCR invoices\r\n");
+        end(busy, ':');
+        for (int i = 0; i < N; i++)
+                end(creations[i], '+');
+        end(committed, ':');
+        instance_slow_down(instance, "");
+        assert_int_equal(number(instance, "INCR invoices"), 2);
+        for (int i = 0; i < N; i++) {
+                char request[64];
+
+                (void)snprintf(request, sizeof(request), "INCR another%d", i);
+                assert_int_equal(number(instance, request), 1);
+        }
+        shell("test \"$(grep -c 'it ran out of room' '%s')\" = 1", instance->log);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 instance_test(a_creation_and_a_reservation),
+                instance_test(creations_and_a_gapless_number),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,7 +165,7 @@ static void readers_too(struct instance *instance)
         instance_start(instance);
         assert_int_equal(seqnum_attach(&client, instance->shm, SEQNUM_RDONLY | SEQNUM_SIGBUS), 0);
         seq = instance_open(client, "up");
-        for (int i = 0; i < 5; i++) {
+        for (uint64_t i = 0; i < scaled(20); i++) {
                 cut(instance);
                 do
                         r = seqnum_peek(seq, &value);
