@@ -180,6 +180,20 @@ static int await_stream(struct stream *ret, const char *name, uint64_t wait_usec
         }
 }
 
+/* Of the name that a dead sender left, and that could not be removed. */
+static const char *why_it_stays(int error)
+{
+        switch (error) {
+        case -EPERM:
+        case -EACCES:
+                return "its owner has to remove it ('pshm rm')";
+        case -EAGAIN:
+                return "somebody holds a lock on it ('pshm rm -f' removes it)";
+        default:
+                return strerror(-error);
+        }
+}
+
 static int fail_to_begin(const char *name, int error, const struct stream_end *end)
 {
         switch (error) {
@@ -190,9 +204,9 @@ static int fail_to_begin(const char *name, int error, const struct stream_end *e
                 cli_complain("%s: another receiver has it", name);
                 return CLI_NO;
         case -EOWNERDEAD:
-                cli_complain("%s: its sender died before anything was received; %s", name,
-                             end->removed ? "it is removed"
-                                          : "its owner has to remove it ('pshm rm')");
+                cli_complain("%s: its sender died before anything was received; %s%s", name,
+                             end->removal == 0 ? "it is removed" : "it stays: ",
+                             end->removal == 0 ? "" : why_it_stays(end->removal));
                 return CLI_UNAVAILABLE;
         case -ECANCELED:
                 cli_complain("%s: its sender gave up before anything was received: %s", name,

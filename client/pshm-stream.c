@@ -308,11 +308,11 @@ int stream_create(struct stream *ret, const char *name, const struct stream_setu
 static int judge_dead(struct stream *stream, struct stream_end *ret)
 {
         uint32_t received = see_u32(stream->state);
-        bool removed = stream_remove(stream) == 0;
+        int removal = stream_remove(stream);
 
         if (received != STREAM_ABSENT)
                 return -EAGAIN; /* others' story */
-        *ret = (struct stream_end){.state = see_u32(stream->peer_state), .removed = removed};
+        *ret = (struct stream_end){.state = see_u32(stream->peer_state), .removal = removal};
         return ret->state == STREAM_RUNNING ? -EOWNERDEAD : -ECANCELED;
 }
 

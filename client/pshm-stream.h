@@ -169,14 +169,14 @@ int stream_publish(struct stream *stream);
 /* Of a stream that ended before we came. */
 struct stream_end {
         uint32_t state; /* the sender's */
-        bool removed;   /* another user's may be not ours to remove */
+        int removal;    /* of its name: 0; or of stream_remove(), such as -EPERM: another user's */
 };
 
 /*
  * Become the receiver of what is there now. 0 with ours to close; or
  *   -EAGAIN      nothing is there yet, or what is has ended: try again later
  *   -EBUSY       it has another receiver
- *   -EOWNERDEAD  its sender died before anybody received; *ret_end says whether it is removed
+ *   -EOWNERDEAD  its sender died before anybody received; *ret_end says what became of it
  *   -ECANCELED   its sender gave up before; *ret_end says why
  *   -EBADMSG, -EPROTONOSUPPORT, -ENOEXEC, -EMEDIUMTYPE: no stream, or none for us
  *   another errno, of the system

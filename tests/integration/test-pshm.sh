@@ -427,6 +427,9 @@ in_turn() {
         lock_name
         refuse "while another removes it: rm" 1 "somebody holds a lock on it" "$pshm" rm "$mine"
         same "it keeps its name" "$before" "$(stat -c %i "/dev/shm/$mine")"
+        refuse "nor does recv remove it, and tells why" 69 "somebody holds a lock on it" \
+                "$pshm" recv "$mine"
+        lacks "which is not for its owner to mend" "its owner" "$err"
         expect "rm -f has waited long enough" 0 "" "$pshm" rm -f "$mine"
         holds "it is removed" test ! -e "/dev/shm/$mine"
         unlock
