@@ -194,13 +194,19 @@ struct mapping *mapping_free(struct mapping *mapping)
         return NULL;
 }
 
+/* Did opening it fail because there is no object under the name, or none for us? */
+static bool seen_to_be_none(int error)
+{
+        return error == -ENOENT || error == -EMEDIUMTYPE || error == -EACCES;
+}
+
 int mapping_named(const struct mapping *mapping, const char *shm)
 {
         CANCEL_DEFERRED;
         struct stat status;
         int fd = object_open(shm, false, &status);
 
-        if (fd == -ENOENT || fd == -EMEDIUMTYPE || fd == -EACCES)
+        if (seen_to_be_none(fd))
                 return 0;
         if (fd < 0)
                 return fd;
@@ -228,9 +234,11 @@ bool segment_attended(const char *shm)
 {
         struct stat status;
         int fd = object_open(shm, false, &status);
-        bool attended = fd >= 0 && lock_query(fd, SEGMENT_LOCK_DAEMON) == 1;
+        bool attended;
 
-        if (fd >= 0)
-                close(fd);
+        if (fd < 0)
+                return !seen_to_be_none(fd);
+        attended = lock_query(fd, SEGMENT_LOCK_DAEMON) != 0;
+        close(fd);
         return attended;
 }

@@ -70,7 +70,7 @@ bool mapping_lost(const struct mapping *mapping);
 /* Does a daemon live that looks after this object? The kernel knows. */
 bool mapping_attended(const struct mapping *mapping);
 
-/* The same of whatever object is under the name `shm`. */
+/* The same of whatever object is under the name `shm`; until the contrary is seen, one does. */
 bool segment_attended(const char *shm);
 
 /* Is `shm` a portable name of a shared memory object: "/" and no other slash? */

@@ -8,7 +8,9 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 
+#include "directory.h"
 #include "handle.h"
 
 #define THREADS 3
@@ -236,6 +238,39 @@ static void test_damaged_constants(void **state)
         assert_null(seq);
 }
 
+/* With no descriptor to be had. */
+static int draw_without_files(struct seqnum *seq)
+{
+        struct rlimit limit, none;
+        int64_t value;
+        int r;
+
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        none = (struct rlimit){.rlim_max = limit.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+        r = seqnum_next(seq, &value);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        return r;
+}
+
+/* A daemon that lives will mend it: waited for also by who cannot look whether one does. */
+static void test_damaged_directory(void **state)
+{
+        struct unit *unit = *state;
+        const struct segment_geometry *g = &unit->segment->map.geometry;
+        _Atomic(uint64_t) *buckets = segment_at(unit->segment->map.base, g->buckets);
+        struct sequence *sequence = unit_sequence(unit, "orders", sequence_params_default());
+        struct seqnum *seq = unit_open(unit, "orders");
+
+        publish_u32(&unit_window(unit, sequence)->state, WINDOW_RETIRED);
+        publish_u64(&buckets[directory_hash("orders", 6) & (g->n_buckets - 1)], 1);
+        assert_int_equal(seqnum_set_timeout(unit->client, 20000), 0);
+        unit_refused(seq, -ETIMEDOUT);
+        assert_int_equal(draw_without_files(seq), -ETIMEDOUT);
+        unit->segment = segment_free(unit->segment);
+        unit_refused(seq, -EBADMSG);
+}
+
 static void test_fork(void **state)
 {
         struct unit *unit = *state;
@@ -388,6 +423,7 @@ int main(void)
                 unit_case(test_open),
                 unit_case(test_read_only),
                 unit_case(test_damaged_constants),
+                unit_case(test_damaged_directory),
                 unit_case(test_fork),
                 cmocka_unit_test(test_strerror),
                 unit_case(test_threads),
