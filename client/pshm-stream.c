@@ -27,6 +27,9 @@
 /* The same where it is not worth so long a wait; milliseconds. */
 #define REMOVE_ATTEMPTS 500
 
+/* Each time it was another object that had the name: so often in a row is no accident. */
+#define UNLINK_ATTEMPTS 100
+
 /* --- layout ------------------------------------------------------------------ */
 
 static uint64_t align(uint64_t offset, uint64_t to)
@@ -147,17 +150,20 @@ void stream_close(struct stream *stream)
 
 /* --- the name ------------------------------------------------------------------ */
 
+/* 1: the name is removed; 0: it leads elsewhere, or nowhere. */
 static int remove_name(const struct stream *stream)
 {
         struct stat status;
 
-        if (lstat(stream->path, &status) == 0 && status.st_dev == stream->device &&
-            status.st_ino == stream->inode && unlink(stream->path) < 0 && errno != ENOENT)
-                return -errno;
-        return 0;
+        if (lstat(stream->path, &status) < 0 || status.st_dev != stream->device ||
+            status.st_ino != stream->inode)
+                return 0;
+        if (unlink(stream->path) == 0)
+                return 1;
+        return errno == ENOENT ? 0 : -errno;
 }
 
-/* -EAGAIN: somebody else is about it. */
+/* The same in turn; -EAGAIN: somebody else is about it. */
 static int try_remove(const struct stream *stream)
 {
         int r = lock_take(stream->fd, STREAM_LOCK_NAME);
@@ -170,7 +176,7 @@ static int try_remove(const struct stream *stream)
 }
 
 /* Who else is about it may die before it is done, and we be the last to know of it. */
-int stream_remove(const struct stream *stream)
+static int remove_in_turn(const struct stream *stream)
 {
         int r = try_remove(stream);
 
@@ -179,6 +185,13 @@ int stream_remove(const struct stream *stream)
                 r = try_remove(stream);
         }
         return r;
+}
+
+int stream_remove(const struct stream *stream)
+{
+        int r = remove_in_turn(stream);
+
+        return r < 0 ? r : 0;
 }
 
 /* Of whatever version: who makes them takes turns at their names. */
@@ -190,8 +203,11 @@ static bool is_stream(int fd)
                magic == STREAM_MAGIC;
 }
 
-/* Whatever locks there may be on what is no stream, they are not about its name. */
-int stream_unlink(const char *name, bool force)
+/*
+ * Whatever locks there may be on what is no stream, they are not about its name.
+ * 1: removed; 0: what was found has lost the name meanwhile; or as stream_unlink().
+ */
+static int unlink_found(const char *name, bool force)
 {
         struct stream found;
         struct stat status;
@@ -201,16 +217,27 @@ int stream_unlink(const char *name, bool force)
         found.fd = object_open(name, true, &status);
         if (found.fd < 0) { /* no object, or not ours to write: it has no lock that we could take */
                 if (unlink(found.path) == 0)
-                        return 0;
+                        return 1;
                 return errno == EISDIR ? -EMEDIUMTYPE : -errno;
         }
         found.device = status.st_dev;
         found.inode = status.st_ino;
-        r = is_stream(found.fd) ? stream_remove(&found) : remove_name(&found);
+        r = is_stream(found.fd) ? remove_in_turn(&found) : remove_name(&found);
         if (r == -EAGAIN)
                 r = force ? remove_name(&found) : -EBUSY;
         stream_close(&found);
         return r;
+}
+
+int stream_unlink(const char *name, bool force)
+{
+        int r = 0;
+
+        for (int i = 0; i < UNLINK_ATTEMPTS && r == 0; i++)
+                r = unlink_found(name, force);
+        if (r == 0)
+                return -EBUSY;
+        return r < 0 ? r : 0;
 }
 
 /* Make way for a new stream. 0: try to take the name; -EBUSY, -EEXIST, another errno. */
@@ -234,7 +261,7 @@ static int remove_dead(const char *name)
         case -EAGAIN: /* just going */
                 return 0;
         default:
-                return r;
+                return r < 0 ? r : 0;
         }
 }
 

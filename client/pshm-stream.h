@@ -208,9 +208,9 @@ int stream_remove(const struct stream *stream);
 
 /*
  * Remove what has the name now, whatever it is; if it is a stream, in turn with those
- * who remove it for one, unless they take too long and `force` is set. 0; -ENOENT;
- * -EMEDIUMTYPE: a directory; -EBUSY: somebody holds the lock on a stream's name, for
- * long; or another errno.
+ * who remove it for one, unless they take too long and `force` is set. 0: it is
+ * removed, by us; -ENOENT; -EMEDIUMTYPE: a directory; -EBUSY: somebody holds the lock on
+ * a stream's name, for long; or another errno.
  */
 int stream_unlink(const char *name, bool force);
 

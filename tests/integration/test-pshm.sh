@@ -449,6 +449,45 @@ in_turn() {
         fi
 }
 
+# stopped_rm: `rm`, process $remover, stopped when it has the object open and waits for its lock
+stopped_rm() {
+        local fd found=
+
+        "$pshm" rm -f "$mine" 2> "$tmp/removed" &
+        remover=$!
+        to_kill+=("$remover")
+        while [ -z "$found" ] && kill -0 "$remover" 2> /dev/null; do
+                for fd in "/proc/$remover/fd"/*; do
+                        [ "$fd" -ef "/dev/shm/$mine" ] && found=yes
+                done
+        done
+        kill -STOP "$remover" || not_ok "rm waits for the lock" "$(cat "$tmp/removed")"
+}
+
+# Success of rm means that what had the name is gone, and by this rm.
+not_mine_to_remove() {
+        leave_dead_stream
+        lock_name
+        stopped_rm
+        unlink "/dev/shm/$mine"
+        "$pshm" create "$mine" 10
+        unlock
+        kill -CONT "$remover"
+        wait "$remover"
+        same "replaced while rm waited: success" 0 $?
+        holds "and the next is removed" test ! -e "/dev/shm/$mine"
+        rm -f "/dev/shm/$mine"
+        leave_dead_stream
+        lock_name
+        stopped_rm
+        unlink "/dev/shm/$mine"
+        unlock
+        kill -CONT "$remover"
+        wait "$remover"
+        same "removed while rm waited: no success" 1 $?
+        contains "and why" "no such object" "$(cat "$tmp/removed")"
+}
+
 # What is no stream is removed by its name, as everywhere, whatever its program has locked.
 locked_objects() {
         "$pshm" create "$mine" 10
@@ -507,6 +546,7 @@ progress
 others
 dead_of_another
 in_turn
+not_mine_to_remove
 locked_objects
 if [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null; then
         expect "in little room" 0 "$(unshare -m "$0" --in-small small > "$tmp/small" && tail -n 1 "$tmp/small")" \
