@@ -26,7 +26,7 @@
 const struct cli_option pshm_create_options[] = {
         {'m', "mode", "MODE", "permissions, octal, whatever the umask (600)"},
         {'x', "exclusive", NULL, "the name must be free (as without -f)"},
-        {'f', "force", NULL, "replace an object that has the name"},
+        {'f', "force", NULL, "replace an object that has the name, even if seqnumd serves it"},
         CLI_OPTION_HELP,
         {0},
 };
@@ -109,6 +109,14 @@ static int link_in_place(int fd, const char *name)
         return -EEXIST;
 }
 
+/* Whoever is about to say -f is to know whose object he replaces. */
+static int refuse_taken(const struct cli_args *args, const char *name)
+{
+        if (pshm_spare_served(args, "creating", name) == 0)
+                cli_complain("creating %s: it exists already (-f replaces it)", name);
+        return CLI_NO;
+}
+
 int pshm_create(const struct cli *cli, const struct cli_args *args)
 {
         bool replace = args->values['f'] != NULL;
@@ -130,10 +138,8 @@ int pshm_create(const struct cli *cli, const struct cli_args *args)
                 r = replace ? link_in_place(fd, name) : pshm_object_link(fd, name);
                 close(fd);
         }
-        if (r == -EEXIST && !replace) {
-                cli_complain("creating %s: it exists already (-f replaces it)", name);
-                return CLI_NO;
-        }
+        if (r == -EEXIST && !replace)
+                return refuse_taken(args, name);
         return r < 0 ? pshm_fail("creating", name, r) : CLI_OK;
 }
 

@@ -255,7 +255,8 @@ segments() {
         header=$(head -c 112 "/dev/shm$SEQNUM_SHM" | md5sum)
         size=$(stat -c %s "/dev/shm$SEQNUM_SHM")
         for verb in "write $SEQNUM_SHM foo" "write -t $SEQNUM_SHM foo" "resize $SEQNUM_SHM 4K" \
-                "resize $SEQNUM_SHM 1G" "rm $SEQNUM_SHM"; do
+                "resize $SEQNUM_SHM 1G" "rm $SEQNUM_SHM" "create $SEQNUM_SHM 4K" \
+                "create -x $SEQNUM_SHM 4K"; do
                 # shellcheck disable=SC2086 # words
                 refuse "served: ${verb/$SEQNUM_SHM /}" 1 \
                         "it is a segment that process $daemon serves (-f does it nevertheless)" \
@@ -428,7 +429,7 @@ in_turn() {
         refuse "while another removes it: rm" 1 "somebody holds a lock on it" "$pshm" rm "$mine"
         same "it keeps its name" "$before" "$(stat -c %i "/dev/shm/$mine")"
         refuse "nor does recv remove it, and tells why" 69 "somebody holds a lock on it" \
-                "$pshm" recv "$mine"
+                "$pshm" recv -w 0 "$mine"
         lacks "which is not for its owner to mend" "its owner" "$err"
         expect "rm -f has waited long enough" 0 "" "$pshm" rm -f "$mine"
         holds "it is removed" test ! -e "/dev/shm/$mine"
