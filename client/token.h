@@ -2,15 +2,16 @@
 #pragma once
 
 /*
- * The segment's semaphores, used by those who must survive their contents.
+ * Semaphores in shared memory, used by those who must survive their contents.
  *
  * The segment's sem_t are POSIX semaphores, made by sem_init(3) and fit to be
- * posted by sem_post(3). But whoever may draw may also scribble on them, and the
- * C library believes every byte: finding a mode in one that the kernel does not
- * know, glibc ends the process by abort(3). So neither the daemon nor the
- * library calls it for a semaphore in the segment; they do the same on the same
- * words by themselves, and whatever is in them costs at most a needless or a
- * late wake-up.
+ * posted by sem_post(3), and so are those of a stream (pshm-stream.h). But whoever
+ * may draw, or write the stream's object, may also scribble on them, and the C
+ * library believes every byte: finding a mode in one that the kernel does not know,
+ * glibc ends the process by abort(3). So neither the daemon nor the library nor
+ * pshm calls it for a semaphore that others can write; they do the same on the same
+ * words by themselves, and whatever is in them costs at most a needless or a late
+ * wake-up.
  *
  * The words, of glibc on 64 bits (sysdeps/nptl/internaltypes.h, struct new_sem): the
  * lower half of the first is the value, and a futex; the upper half counts those
@@ -26,10 +27,13 @@
 #include "atomic.h"
 #include "futex.h"
 
-#if defined(__GLIBC__) && UINTPTR_MAX > UINT32_MAX && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#ifdef SEMAPHORE_WORDS /* tests/unit/test-token.c */
+#elif defined(__GLIBC__) && UINTPTR_MAX > UINT32_MAX && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define SEMAPHORE_WORDS 1
 #else
 #define SEMAPHORE_WORDS 0
+#endif
+#if !SEMAPHORE_WORDS
 #include <time.h>
 #endif
 
@@ -163,18 +167,27 @@ static inline void semaphore_sleep(sem_t *semaphore)
                 (void)sem_post(semaphore);
 }
 
+/* POSIX's own call goes by the clock that may be stepped; musl has no other. */
+#ifdef __GLIBC__
+#define SEMAPHORE_CLOCK                CLOCK_MONOTONIC
+#define semaphore_until(semaphore, at) sem_clockwait(semaphore, SEMAPHORE_CLOCK, at)
+#else
+#define SEMAPHORE_CLOCK                CLOCK_REALTIME
+#define semaphore_until(semaphore, at) sem_timedwait(semaphore, at)
+#endif
+
 static inline void semaphore_doze(sem_t *semaphore, uint64_t usec)
 {
         struct timespec limit;
 
-        (void)clock_gettime(CLOCK_REALTIME, &limit);
+        (void)clock_gettime(SEMAPHORE_CLOCK, &limit);
         limit.tv_sec += (time_t)(usec / 1000000);
         limit.tv_nsec += (long)(usec % 1000000) * 1000;
         if (limit.tv_nsec >= 1000000000) {
                 limit.tv_sec++;
                 limit.tv_nsec -= 1000000000;
         }
-        if (sem_timedwait(semaphore, &limit) == 0)
+        if (semaphore_until(semaphore, &limit) == 0)
                 (void)sem_post(semaphore);
 }
 
