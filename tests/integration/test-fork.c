@@ -137,17 +137,23 @@ static void grandchild(struct instance *instance)
 
 /* --- a fork by a signal handler, while a draw waits ------------------------------- */
 
+/* How far it is, in memory that is shared. */
+enum { ATTACHED = 1, DRAIN, WAITING, FORKED };
+static _Atomic(int) *phase;
+
 static volatile pid_t forked = -1; /* by the handler; 0 in its child */
 
 static void fork_once(int number)
 {
         (void)number;
         forked = fork();
+        if (forked != 0)
+                atomic_store(phase, FORKED);
 }
 
 /* Draw without waiting until nothing is left; then once more, and wait. */
 __attribute__((noreturn)) static void draw_interrupted(const struct instance *instance,
-                                                       const char *name, _Atomic(int) *phase)
+                                                       const char *name)
 {
         struct seqnum_client *client;
         struct seqnum *seq;
@@ -157,14 +163,14 @@ __attribute__((noreturn)) static void draw_interrupted(const struct instance *in
         if (seqnum_attach(&client, instance->shm, 0) < 0 || seqnum_open(&seq, client, name) < 0 ||
             seqnum_next(seq, &value) < 0 || signal(SIGALRM, fork_once) == SIG_ERR)
                 _exit(100);
-        atomic_store(phase, 1);
-        while (atomic_load(phase) != 2)
+        atomic_store(phase, ATTACHED);
+        while (atomic_load(phase) != DRAIN)
                 nap(1000);
         (void)seqnum_set_timeout(client, 0);
         for (r = 0; r == 0;)
                 r = seqnum_next(seq, &value);
         (void)seqnum_set_timeout(client, patience_usec(20000000));
-        atomic_store(phase, 3);
+        atomic_store(phase, WAITING);
         (void)ualarm(100000, 0);
         r = seqnum_next(seq, &value);
         if (forked == 0)
@@ -177,22 +183,23 @@ __attribute__((noreturn)) static void draw_interrupted(const struct instance *in
 
 static void interrupt_draw(struct instance *instance, const char *name, bool hangs)
 {
-        _Atomic(int) *phase = shared_memory(sizeof(*phase));
+        uint64_t end;
         pid_t pid;
 
+        phase = shared_memory(sizeof(*phase));
         pid = instance_fork(instance);
         if (pid == 0)
-                draw_interrupted(instance, name, phase);
-        while (atomic_load(phase) != 1)
+                draw_interrupted(instance, name);
+        while (atomic_load(phase) != ATTACHED)
                 nap(1000);
         if (hangs)
                 assert_int_equal(kill(instance->pid, SIGSTOP), 0);
         else
                 instance_stop(instance);
-        atomic_store(phase, 2);
-        while (atomic_load(phase) != 3)
+        atomic_store(phase, DRAIN);
+        end = now_usec() + patience_usec(10000000);
+        while (atomic_load(phase) != FORKED && now_usec() < end)
                 nap(1000);
-        nap(500000); /* its handler has run */
         if (hangs)
                 assert_int_equal(kill(instance->pid, SIGCONT), 0);
         else

@@ -442,9 +442,10 @@ static void bursts_borrow_little(struct instance *instance)
 static int64_t race_ahead(struct seqnum *seq)
 {
         uint64_t end = now_usec() + 200000 + scaled(300000);
+        uint64_t give_up = end + patience_usec(TIMEOUT_USEC); /* without any: who hardly runs */
         int64_t lead = INT64_MIN;
 
-        while (now_usec() < end) {
+        while (now_usec() < end || (lead == INT64_MIN && now_usec() < give_up)) {
                 struct seqnum_time told = {0};
                 struct seqnum_run run;
                 int r = seqnum_next_run(seq, 8, &run);
