@@ -219,6 +219,20 @@ int ask_code(const struct ask_answer *answer, const char *code)
                (value->text[length] == ' ' || value->text[length] == '\0');
 }
 
+/* Is the answer an error whose sentence begins so? The daemon's errors share a code. */
+static bool says(const struct ask_answer *answer, const char *beginning)
+{
+        const char *sentence = ask_sentence(answer);
+
+        return sentence && strncmp(sentence, beginning, strlen(beginning)) == 0;
+}
+
+/* It is said in Redis' words, which do not say what to do. */
+bool ask_full(const struct ask_answer *answer)
+{
+        return says(answer, "max number of clients");
+}
+
 /* --- the request --------------------------------------------------------- */
 
 struct request {
@@ -433,14 +447,6 @@ int ask(struct ask_answer **ret, const char *path, const char *const *words, siz
 
 /* --- bringing a sequence into being -------------------------------------- */
 
-/* Is the answer an error whose sentence begins so? The daemon's errors share a code. */
-static bool says(const struct ask_answer *answer, const char *beginning)
-{
-        const char *sentence = ask_sentence(answer);
-
-        return sentence && strncmp(sentence, beginning, strlen(beginning)) == 0;
-}
-
 /* What the answer to SEQ.OPEN means to the library. */
 static int open_outcome(const struct ask_answer *answer)
 {
@@ -452,7 +458,7 @@ static int open_outcome(const struct ask_answer *answer)
                 return -ETIMEDOUT;
         if (says(answer, "no such sequence"))
                 return -ENOENT;
-        if (says(answer, "max number of clients"))
+        if (ask_full(answer))
                 return -ECONNREFUSED;
         return strstr(ask_sentence(answer), "max_sequences") ? -ENOSPC : -EREMOTEIO;
 }

@@ -15,6 +15,7 @@
  * The descriptor is gone after execve(2), and no SIGPIPE is raised.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -76,6 +77,9 @@ struct ask_answer *ask_free(struct ask_answer *answer);
  */
 const char *ask_sentence(const struct ask_answer *answer);
 int ask_code(const struct ask_answer *answer, const char *code);
+
+/* Is the answer that there are as many connections as the daemon takes? */
+bool ask_full(const struct ask_answer *answer);
 
 /*
  * Have the daemon bring `name` into being, if a template allows for it. As long

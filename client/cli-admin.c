@@ -72,14 +72,6 @@ static int complain_of_silence(const struct order *order, const char *path, int 
         }
 }
 
-/* The daemon says it in Redis' words, which do not say what to do. */
-static bool is_full(const struct ask_answer *answer)
-{
-        static const char words[] = "max number of clients";
-
-        return strncmp(ask_sentence(answer), words, sizeof(words) - 1) == 0;
-}
-
 /* The daemon refused. The exit status after saying why. */
 static int complain_of_refusal(const struct order *order, const struct ask_answer *answer)
 {
@@ -87,16 +79,16 @@ static int complain_of_refusal(const struct order *order, const struct ask_answe
         int status = CLI_NO;
         uint32_t slot;
 
-        if (ask_code(answer, "NOPERM"))
-                status = CLI_NOT_PERMITTED;
-        else if (ask_code(answer, "TRYAGAIN"))
-                status = CLI_TRY_AGAIN;
-        if (is_full(answer)) {
+        if (ask_full(answer)) {
                 cli_complain("%s %s: %s (try again, or raise max_clients in the configuration and "
                              "reload)",
                              order->doing, order->name, ask_sentence(answer));
                 return CLI_TRY_AGAIN;
         }
+        if (ask_code(answer, "NOPERM"))
+                status = CLI_NOT_PERMITTED;
+        else if (ask_code(answer, "TRYAGAIN"))
+                status = CLI_TRY_AGAIN;
         /* We can look at all names, and so say which one was meant. */
         if (status == CLI_NO && order->of_existing &&
             directory_find(mapping, order->name, strlen(order->name), &slot) == -ENOENT)
