@@ -106,6 +106,11 @@ int cli_object_stat(const char *shm, struct stat *ret)
         return lstat(path, ret) < 0 ? -errno : 0;
 }
 
+bool cli_object_wrong_mode(const struct stat *status)
+{
+        return S_ISREG(status->st_mode) && (status->st_mode & S_IWOTH);
+}
+
 static bool is_number(const char *text)
 {
         return *text && text[strspn(text, "0123456789")] == '\0';
@@ -122,7 +127,7 @@ static void complain_of_owner(const char *shm, const struct stat *status)
                 cli_complain("attaching to %s: /dev/shm%s is no shared memory object: somebody "
                              "planted it; remove it",
                              shm, shm);
-        else if (mode & S_IWOTH)
+        else if (cli_object_wrong_mode(status))
                 cli_complain("attaching to %s: everybody may write it (mode %04o), so it is not "
                              "believed: 'chmod o-w /dev/shm%s', or have seqnumd put that right "
                              "by a reload",

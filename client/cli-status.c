@@ -50,8 +50,7 @@ static const char *outcome_word(const char *shm, int error)
         case EACCES:
                 return "not permitted";
         case EPERM:
-                return cli_object_stat(shm, &status) == 0 && (status.st_mode & S_IWOTH) &&
-                                       S_ISREG(status.st_mode)
+                return cli_object_stat(shm, &status) == 0 && cli_object_wrong_mode(&status)
                                ? "wrong mode"
                                : "wrong owner";
         default:

@@ -236,6 +236,9 @@ int cli_fail_attach(const char *shm, int error);
 /* Where glibc keeps shared memory objects: to look there needs no permission to open. */
 int cli_object_stat(const char *shm, struct stat *ret);
 
+/* Of an object that is not believed: is it the mode, and not the owner? */
+bool cli_object_wrong_mode(const struct stat *status);
+
 /* The same of a draw of `count` numbers, with what the segment tells of the sequence. */
 int cli_fail_draw(const char *what, const char *name, struct seqnum *seq, uint64_t count,
                   int error);
