@@ -120,30 +120,36 @@ uint64_t draw_deadline(const struct seqnum *seq)
         return add_saturating(clock_usec(CLOCK_MONOTONIC), count_read(&seq->client->timeout_usec));
 }
 
-int view_sleep(const struct view *view, uint32_t wake, uint64_t most, uint64_t deadline,
-               bool *waited)
+static void await_wake(const struct view *view, uint32_t wake, uint64_t usec, bool slice)
 {
-        uint64_t now = clock_usec(CLOCK_MONOTONIC);
-        uint64_t left = deadline > now ? deadline - now : 0;
-
-        if (left == 0)
-                return -ETIMEDOUT;
-        if (!*waited) {
-                *waited = true;
-                count_up(&view_cell(view)->waits);
-        }
-        futex_wait(&view->window->wake, wake, left < most ? left : most);
+        futex_wait(&view->window->wake, wake, usec);
         /*
          * A slice has passed and nothing was done. A post may be pending of which
          * nobody knows: it is counted first, then the daemon is woken, and who
          * posted may have been killed in between. So post, whatever is pending. And
          * somebody may have scribbled that nobody sleeps there: wake it regardless.
          */
-        if (most == WAIT_SLICE_USEC && wake_look(&view->window->wake) == wake) {
+        if (slice && wake_look(&view->window->wake) == wake) {
                 post(view->mapping->shared);
                 semaphore_nudge(&view->mapping->shared->doorbell);
         }
-        return 0;
+}
+
+int view_sleep(const struct seqnum *seq, const struct view *view, uint32_t wake, uint64_t most,
+               uint64_t deadline, bool *waited)
+{
+        uint64_t now = clock_usec(CLOCK_MONOTONIC);
+        uint64_t left = deadline > now ? deadline - now : 0;
+
+        if (left > 0 && !*waited) {
+                *waited = true;
+                count_up(&view_cell(view)->waits);
+        }
+        if (left > 0)
+                await_wake(view, wake, left < most ? left : most, most == WAIT_SLICE_USEC);
+        if (handle_forked(seq)) /* by a signal handler */
+                return -ECHILD;
+        return left > 0 ? 0 : -ETIMEDOUT;
 }
 
 int view_renew(struct seqnum *seq, const struct view **view)
@@ -244,7 +250,8 @@ static int renew(struct draw *draw)
 
 static int sleep_a_slice(struct draw *draw, uint32_t wake)
 {
-        return view_sleep(draw->view, wake, WAIT_SLICE_USEC, draw->deadline, &draw->waited);
+        return view_sleep(draw->seq, draw->view, wake, WAIT_SLICE_USEC, draw->deadline,
+                          &draw->waited);
 }
 
 /*

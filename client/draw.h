@@ -66,13 +66,13 @@ uint64_t draw_deadline(const struct seqnum *seq);
 
 /*
  * Sleep until the window's wake word is no longer `wake`, for at most `most`
- * usec or what is left of the time. 0, or -ETIMEDOUT when none is left. The
- * first sleep of a draw, by *waited, is counted in the cell. With `most` of
- * WAIT_SLICE_USEC it is the daemon that is waited for: it is called again if it
- * has done nothing.
+ * usec or what is left of the time. 0; -ETIMEDOUT when none is left; -ECHILD in
+ * the child of a signal handler that forked meanwhile. The first sleep of a draw,
+ * by *waited, is counted in the cell. With `most` of WAIT_SLICE_USEC it is the
+ * daemon that is waited for: it is called again if it has done nothing.
  */
-int view_sleep(const struct view *view, uint32_t wake, uint64_t most, uint64_t deadline,
-               bool *waited);
+int view_sleep(const struct seqnum *seq, const struct view *view, uint32_t wake, uint64_t most,
+               uint64_t deadline, bool *waited);
 
 /*
  * Move on to what the name leads to now. 0 with *view the handle's newest view,

@@ -60,9 +60,7 @@ static int leave(struct transaction *transaction, enum transaction_phase phase, 
 
 static int sleep_a_slice(struct call *call, const struct view *view, uint32_t wake)
 {
-        int r = view_sleep(view, wake, WAIT_SLICE_USEC, deadline_of(call), &call->waited);
-
-        return handle_forked(call->seq) ? -ECHILD : r;
+        return view_sleep(call->seq, view, wake, WAIT_SLICE_USEC, deadline_of(call), &call->waited);
 }
 
 /* Does no daemon look after the slot now, nor will one later? */

@@ -56,9 +56,7 @@ static void ring_if_low(const struct view *view, uint64_t from, uint64_t end)
 
 static int sleep_for(struct call *call, uint32_t wake, uint64_t usec)
 {
-        int r = view_sleep(call->view, wake, usec, call->deadline, &call->waited);
-
-        return handle_forked(call->seq) ? -ECHILD : r;
+        return view_sleep(call->seq, call->view, wake, usec, call->deadline, &call->waited);
 }
 
 /* Does no daemon look after the slot now, nor will one later? */
