@@ -97,11 +97,31 @@ static void complain_of_place(const struct cli_option *option, const char *verb)
                      between, argument, verb);
 }
 
-/* What getopt stumbled over: `what` is '?' or ':', the word the one it read last. */
-static void complain_of_option(const struct cli_option *options, const char *verb, int what,
-                               const char *word)
+/*
+ * "-h=3" is -h, which takes no argument, and then what getopt takes for an option of
+ * that sign. The former; NULL: there is none. A word is left once all of it is read.
+ */
+static const struct cli_option *option_before_sign(const struct cli_option *options, char **argv)
 {
-        const struct cli_option *option = option_of(options, optopt);
+        for (int i = optind - 1; i <= optind && argv[i]; i++) {
+                const char *sign = strchr(argv[i], '=');
+                const struct cli_option *option =
+                        sign && sign > argv[i] ? option_of(options, sign[-1]) : NULL;
+
+                if (option && !option->argument && argv[i][1] != '-' &&
+                    (i == optind || sign[1] == '\0'))
+                        return option;
+        }
+        return NULL;
+}
+
+/* What getopt stumbled over: `what` is '?' or ':'. */
+static void complain_of_option(const struct cli_option *options, const char *verb, int what,
+                               char **argv)
+{
+        const char *word = argv[optind - 1]; /* the one it read last */
+        const struct cli_option *option =
+                optopt == '=' ? option_before_sign(options, argv) : option_of(options, optopt);
         const char *meant = option_meant(options, word);
         const struct cli_option *global = verb && !option ? global_option(word) : NULL;
         const char *space = verb ? " " : "", *name = cli_program.name;
@@ -143,7 +163,7 @@ static int read_option(struct cli_args *args, const struct cli_option *options, 
         if (key == -1)
                 return 0;
         if (key == '?' || key == ':') {
-                complain_of_option(options, verb, key, argv[optind - 1]);
+                complain_of_option(options, verb, key, argv);
                 return -EINVAL;
         }
         args->values[key] = optarg ? optarg : "";

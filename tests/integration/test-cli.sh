@@ -111,6 +111,10 @@ usage() {
         refuse "help for two" 2 "one argument too many" "$seqnum" help next list
         refuse "an option without its argument" 2 "needs COUNT" "$seqnum" next orders -n
         refuse "an argument to none" 2 "takes no argument" "$seqnum" list --json=yes
+        refuse "nor behind its letter" 2 "--help takes no argument" "$seqnum" next -h=3
+        refuse "nor an empty one" 2 "--long takes no argument" "$seqnum" list -l=
+        refuse "whatever is before it" 2 "--help takes no argument" "$seqnum" next -f= -h=3
+        refuse "a sign that is no option" 2 "unknown option '-='" "$seqnum" next -= orders
         refuse "a name missing" 2 "NAME is missing" "$seqnum" next
         refuse "a name too many" 2 "one argument too many" "$seqnum" next orders batch
         refuse "no name of a sequence" 2 "no name of a sequence" "$seqnum" next 'a b'
