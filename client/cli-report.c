@@ -39,8 +39,7 @@ static const struct {
         {EACCES, CLI_NOT_PERMITTED, "'seqnum status' shows the group"},
         {EPERM, CLI_NOT_PERMITTED,
          "'seqnum status' shows the owner and the mode; if the owner is right, say so by his "
-         "number "
-         "in $SEQNUM_OWNER"},
+         "number in $SEQNUM_OWNER"},
 };
 
 int cli_exit_status(int error)

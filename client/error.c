@@ -19,8 +19,7 @@ static const struct {
         {EBADMSG, "the segment is corrupt, or not a segment of seqnumd"},
         {EACCES, "not permitted: ask to be in the group that may draw"},
         {EPERM, "the segment is not to be believed: it belongs to somebody who is not the service, "
-                "or everybody "
-                "may write it"},
+                "or everybody may write it"},
         {ENOENT, "no such sequence"},
         {EINVAL, "invalid argument"},
         {ETIMEDOUT,
