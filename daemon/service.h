@@ -167,6 +167,8 @@ int service_recover(struct service *service);
  */
 int service_apply(struct service *service, struct config *config);
 
+/* --- freeze.c: all windows closed ----------------------------------------- */
+
 /*
  * With refills paused: close all windows and save where. How many the store refused, or
  * the errno of the commit.

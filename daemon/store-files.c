@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The file of the store in SQLite, and its log: made, found, checked, replaced.
+ * The file of the store in SQLite, and its log: made, found, opened, replaced.
  *
  * A store is made under another name and renamed when it is whole. A file that is
  * there but empty, cut short, or without its tables is therefore damage and never a
@@ -17,16 +17,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "log.h"
-#include "manager.h"
 #include "renewal.h"
 #include "statedir.h"
 
-#define APPLICATION_ID   0x5365714e /* "SeqN" */
-#define SCHEMA_VERSION   2
 #define CHECKPOINT_PAGES 256
 #define BUSY_MSEC        1000
 #define STRING_OF(x)     #x
@@ -126,25 +122,6 @@ void sqlite_close_files(struct store_sqlite *s)
                 (void)sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         (void)sqlite3_close(s->db);
         s->db = NULL;
-}
-
-/* The one integer or text that a query yields; a damaged file may yield none. */
-static int query_int(struct store_sqlite *s, const char *sql, int64_t *ret)
-{
-        sqlite3_stmt *statement = NULL;
-        int code, r = 0;
-
-        code = sqlite3_prepare_v2(s->db, sql, -1, &statement, NULL);
-        if (code == SQLITE_OK)
-                code = sqlite3_step(statement);
-        if (code == SQLITE_ROW)
-                *ret = sqlite3_column_int64(statement, 0);
-        else if (code == SQLITE_DONE)
-                r = sqlite_corrupt(s, "something is missing");
-        else
-                r = sqlite_fail(s, code, "read");
-        (void)sqlite3_finalize(statement);
-        return r;
 }
 
 static int execute(struct store_sqlite *s, const char *sql, const char *what)
@@ -255,103 +232,6 @@ static int find_db(struct store_sqlite *s)
         return make_db(s);
 }
 
-static int check_identity(struct store_sqlite *s)
-{
-        int64_t application = 0, version = 0;
-        int r;
-
-        r = query_int(s, "PRAGMA application_id", &application);
-        if (r >= 0)
-                r = query_int(s, "PRAGMA user_version", &version);
-        if (r < 0)
-                return r;
-        if (application != APPLICATION_ID)
-                return sqlite_corrupt(s, "it is a database, but not a store of seqnumd");
-        if (version > SCHEMA_VERSION)
-                return sqlite_say(
-                        s, -EPROTONOSUPPORT,
-                        "the store %s was written by a newer version of seqnumd (format %" PRId64
-                        ", this one knows %d): install that version",
-                        s->path, version, SCHEMA_VERSION);
-        if (version < 1)
-                return sqlite_corrupt(s, "it has no format version");
-        s->version = version;
-        return 0;
-}
-
-/* A large store takes its time, which is no reason to give up on it. */
-#define PROGRESS_STEPS 100000
-
-static int on_progress(void *userdata)
-{
-        (void)userdata;
-        manager_alive();
-        return 0;
-}
-
-static int check_contents(struct store_sqlite *s)
-{
-        sqlite3_stmt *statement = NULL;
-        const char *verdict = NULL;
-        int code, r = 0;
-
-        code = sqlite3_prepare_v2(s->db, "PRAGMA integrity_check(1)", -1, &statement, NULL);
-        sqlite3_progress_handler(s->db, PROGRESS_STEPS, on_progress, NULL);
-        if (code == SQLITE_OK)
-                code = sqlite3_step(statement);
-        sqlite3_progress_handler(s->db, 0, NULL, NULL);
-        if (code == SQLITE_ROW)
-                verdict = (const char *)sqlite3_column_text(statement, 0);
-        if (code != SQLITE_ROW)
-                r = sqlite_fail(s, code, "check");
-        else if (!verdict || strcmp(verdict, "ok") != 0)
-                r = sqlite_corrupt(s, verdict ? verdict : "it cannot be checked");
-        (void)sqlite3_finalize(statement);
-        return r;
-}
-
-static int read_instance(struct store_sqlite *s)
-{
-        sqlite3_stmt *statement = NULL;
-        int code, r = 0;
-
-        code = sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'instance'", -1,
-                                  &statement, NULL);
-        if (code == SQLITE_OK)
-                code = sqlite3_step(statement);
-        if (code == SQLITE_ROW && sqlite3_column_bytes(statement, 0) == STORE_INSTANCE_ID_SIZE)
-                memcpy(s->store.instance_id, sqlite3_column_blob(statement, 0),
-                       STORE_INSTANCE_ID_SIZE);
-        else if (code == SQLITE_ROW || code == SQLITE_DONE || code == SQLITE_ERROR)
-                r = sqlite_corrupt(s, "its instance id is missing");
-        else
-                r = sqlite_fail(s, code, "read");
-        (void)sqlite3_finalize(statement);
-        return r;
-}
-
-/* None in a store that never was served from. */
-static int read_segment(struct store_sqlite *s)
-{
-        sqlite3_stmt *statement = NULL;
-        int code, r = 0;
-
-        code = sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'segment'", -1,
-                                  &statement, NULL);
-        if (code == SQLITE_OK)
-                code = sqlite3_step(statement);
-        if (code == SQLITE_ROW &&
-            sqlite3_column_bytes(statement, 0) == (int)sizeof(s->store.segment_id))
-                memcpy(&s->store.segment_id, sqlite3_column_blob(statement, 0),
-                       sizeof(s->store.segment_id));
-        else if (code == SQLITE_ROW)
-                r = sqlite_corrupt(s, "its segment id is none");
-        else if (code != SQLITE_DONE)
-                r = sqlite_fail(s, code, "read");
-        (void)sqlite3_finalize(statement);
-        return r;
-}
-
 /* Copy the log back now and then. SQLite's own way of doing so keeps failures to itself. */
 static int on_commit(void *userdata, sqlite3 *db, const char *name, int pages)
 {
@@ -399,34 +279,13 @@ static int settle_log(struct store_sqlite *s)
         return code == SQLITE_OK ? 0 : sqlite_fail(s, code, "settle the log of");
 }
 
-/* The last id given, which no row has passed unless the file is damaged. */
-static int read_last_id(struct store_sqlite *s)
-{
-        int64_t last_id = 0, largest = 0;
-        int r;
-
-        r = query_int(
-                s, "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'sequence'), 0)",
-                &last_id);
-        if (r >= 0)
-                r = query_int(s, "SELECT coalesce(max(id), 0) FROM sequence", &largest);
-        if (r < 0)
-                return r;
-        if (last_id < 0 || last_id < largest)
-                return sqlite_corrupt(s, "the last id it gave is lost");
-        s->store.last_id = (uint64_t)last_id;
-        return 0;
-}
-
 static int open_found(struct store_sqlite *s)
 {
         int r;
 
         r = open_db(s, s->path, SQLITE_OPEN_READWRITE);
         if (r >= 0)
-                r = check_identity(s);
-        if (r >= 0)
-                r = check_contents(s);
+                r = sqlite_check(s);
         return r;
 }
 
@@ -440,13 +299,9 @@ static int make_ready(struct store_sqlite *s)
         if (r >= 0 && s->version == 1)
                 r = execute(s, upgrade_from_1, "upgrade");
         if (r >= 0)
-                r = read_instance(s);
-        if (r >= 0)
-                r = read_segment(s);
+                r = sqlite_read_meta(s);
         if (r >= 0)
                 r = sqlite_prepare(s);
-        if (r >= 0)
-                r = read_last_id(s);
         if (r < 0)
                 return r;
         /* The log has just come into being, of which SQLite does not tell whether it lasts. */
@@ -476,9 +331,9 @@ static int copy_db(struct store_sqlite *s)
         if (r < 0)
                 return sqlite_say(s, r, "cannot make %s.new: %s", s->path, strerror(-r));
         sql = sqlite3_mprintf("VACUUM INTO %Q", path);
-        sqlite3_progress_handler(s->db, PROGRESS_STEPS, on_progress, NULL);
+        sqlite_take_time(s, true);
         r = sql ? execute(s, sql, "copy") : -ENOMEM;
-        sqlite3_progress_handler(s->db, 0, NULL, NULL);
+        sqlite_take_time(s, false);
         sqlite3_free(sql);
         if (r < 0) {
                 close(fd);

@@ -2,11 +2,12 @@
 #pragma once
 
 /*
- * The store in SQLite, from inside: what its three files share.
+ * The store in SQLite, from inside: what its four files share.
  *
  *   store-sqlite.c   the store's interface: transactions, and what went wrong in words
  *   store-rows.c     a sequence as a row, and each operation on it
- *   store-files.c    the file and its log: made, found, checked, replaced
+ *   store-files.c    the file and its log: made, found, opened, replaced
+ *   store-check.c    is it one of ours, and whole?
  */
 
 #include <limits.h>
@@ -79,6 +80,20 @@ int sqlite_read_row(struct store_sqlite *s, sqlite3_stmt *statement, struct sqli
 
 /* One operation, within a transaction. 0 or a negative errno, said. */
 int sqlite_apply(struct store_sqlite *s, struct store_op *op);
+
+/* --- one of ours? (store-check.c) ------------------------------------------ */
+
+#define APPLICATION_ID 0x5365714e /* "SeqN" */
+#define SCHEMA_VERSION 2
+
+/* Is what is open a store of ours, of a format we know, and whole? 0 or a negative errno, said. */
+int sqlite_check(struct store_sqlite *s);
+
+/* Read the ids: of the instance, of the segment in use, and the last one given. As above. */
+int sqlite_read_meta(struct store_sqlite *s);
+
+/* What may take long begins, or ends: the manager is told that we are at it. */
+void sqlite_take_time(struct store_sqlite *s, bool begins);
 
 /* --- files (store-files.c) -------------------------------------------------- */
 
