@@ -7,12 +7,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <systemd/sd-daemon.h>
@@ -83,6 +86,64 @@ int manager_take_fds(struct manager_fds *ret)
         return r;
 }
 
+/* --- telling it ------------------------------------------------------------------ */
+
+#define PATIENCE_MSEC 1000 /* for what it must hear of */
+
+/* `address` of its socket, as in sd_notify(3). False: it is none of the Unix domain. */
+static bool read_address(const char *path, struct sockaddr_un *address, socklen_t *size)
+{
+        size_t length = strlen(path);
+
+        if ((path[0] != '/' && path[0] != '@') || length >= sizeof(address->sun_path))
+                return false;
+        address->sun_family = AF_UNIX;
+        memcpy(address->sun_path, path, length + 1);
+        *size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + 1);
+        if (path[0] == '@') {
+                address->sun_path[0] = '\0';
+                (*size)--;
+        }
+        return true;
+}
+
+/*
+ * Would it take a message, now or within `msec`? sd_notify(3) waits for it, and one that
+ * does not read any more (a PID 1 that has crashed freezes) would so hold us up for ever,
+ * and with us all who draw.
+ */
+static bool takes_messages(int msec)
+{
+        const char *path = getenv("NOTIFY_SOCKET");
+        struct sockaddr_un address;
+        struct pollfd output = {.events = POLLOUT};
+        socklen_t size;
+        bool takes = true;
+
+        if (!path || !read_address(path, &address, &size))
+                return true;
+        output.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (output.fd < 0)
+                return true;
+        if (connect(output.fd, (struct sockaddr *)&address, size) == 0)
+                takes = poll(&output, 1, msec) > 0;
+        close(output.fd);
+        return takes;
+}
+
+/* The same, and says so when it does not, once. */
+static bool listens(int msec)
+{
+        static _Atomic(uint32_t) deaf;
+        bool takes = takes_messages(msec);
+
+        if (!takes && !see_u32(&deaf))
+                log_warning("the service manager does not take messages any more; going on "
+                            "without it");
+        publish_u32(&deaf, !takes);
+        return takes;
+}
+
 /* --- our life -------------------------------------------------------------------- */
 
 /* A start or a stop is under way. A hint: who reads an old value asks once too often. */
@@ -100,23 +161,28 @@ void manager_alive(void)
         if (last && now - last < ASK_USEC)
                 return;
         count_set(&asked, now);
-        (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, MORE_TIME_USEC);
+        if (listens(0))
+                (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, MORE_TIME_USEC);
 }
 
 void manager_ready(void)
 {
         publish_u32(&hurrying, false);
-        (void)sd_notify(0, "READY=1");
+        if (listens(PATIENCE_MSEC))
+                (void)sd_notify(0, "READY=1");
 }
 
 void manager_reloading(void)
 {
-        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_usec(CLOCK_MONOTONIC));
+        if (listens(PATIENCE_MSEC))
+                (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+                                 clock_usec(CLOCK_MONOTONIC));
 }
 
 void manager_stopping(void)
 {
-        (void)sd_notify(0, "STOPPING=1");
+        if (listens(PATIENCE_MSEC))
+                (void)sd_notify(0, "STOPPING=1");
         publish_u32(&hurrying, true);
 }
 
@@ -128,7 +194,8 @@ void manager_status(const char *format, ...)
         va_start(args, format);
         (void)vsnprintf(text, sizeof(text), format, args);
         va_end(args);
-        (void)sd_notifyf(0, "STATUS=%s", text);
+        if (listens(0))
+                (void)sd_notifyf(0, "STATUS=%s", text);
 }
 
 /* --- the watchdog ------------------------------------------------------------------ */
@@ -144,7 +211,7 @@ static int on_watchdog(sd_event_source *source, uint64_t usec, void *userdata)
 {
         (void)usec;
         (void)userdata;
-        if (watchdog.well(watchdog.period, watchdog.userdata))
+        if (watchdog.well(watchdog.period, watchdog.userdata) && listens(0))
                 (void)sd_notify(0, "WATCHDOG=1");
         (void)sd_event_source_set_time_relative(source, watchdog.period / 4);
         (void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -182,9 +249,9 @@ int manager_reopen(int fd)
 
 void manager_keep_segment(int fd)
 {
-        int kept, r;
+        int kept, r = 0;
 
-        if (!getenv("NOTIFY_SOCKET"))
+        if (!getenv("NOTIFY_SOCKET") || !listens(0))
                 return;
         kept = manager_reopen(fd);
         if (kept < 0) {
@@ -192,7 +259,8 @@ void manager_keep_segment(int fd)
                 return;
         }
         (void)sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=" SEGMENT_FDNAME);
-        r = sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=" SEGMENT_FDNAME, &kept, 1);
+        if (listens(PATIENCE_MSEC))
+                r = sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=" SEGMENT_FDNAME, &kept, 1);
         if (r < 0)
                 log_warning("cannot have the segment kept: %s", strerror(-r));
         close(kept);

@@ -5,7 +5,8 @@
  * The service manager: what systemd passes to the daemon, keeps for it, and is
  * told of its life (sd_notify(3), sd_listen_fds(3), systemd.service(5)).
  *
- * Without a manager all of it does nothing. The loop's thread alone, except for
+ * Without a manager all of it does nothing, and one that does not read what it is told
+ * holds up nothing for longer than a second. The loop's thread alone, except for
  * manager_alive().
  */
 

@@ -142,7 +142,7 @@ static int read_segment(struct store_sqlite *s)
 }
 
 /* The last id given, which no row has passed unless the file is damaged. */
-static int read_last_id(struct store_sqlite *s)
+int sqlite_read_last_id(struct store_sqlite *s)
 {
         int64_t last_id = 0, largest = 0;
         int r;
@@ -165,7 +165,5 @@ int sqlite_read_meta(struct store_sqlite *s)
         int r;
 
         r = read_instance(s);
-        if (r >= 0)
-                r = read_segment(s);
-        return r < 0 ? r : read_last_id(s);
+        return r < 0 ? r : read_segment(s);
 }

@@ -302,6 +302,8 @@ static int make_ready(struct store_sqlite *s)
                 r = sqlite_read_meta(s);
         if (r >= 0)
                 r = sqlite_prepare(s);
+        if (r >= 0)
+                r = sqlite_read_last_id(s);
         if (r < 0)
                 return r;
         /* The log has just come into being, of which SQLite does not tell whether it lasts. */

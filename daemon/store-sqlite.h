@@ -89,8 +89,9 @@ int sqlite_apply(struct store_sqlite *s, struct store_op *op);
 /* Is what is open a store of ours, of a format we know, and whole? 0 or a negative errno, said. */
 int sqlite_check(struct store_sqlite *s);
 
-/* Read the ids: of the instance, of the segment in use, and the last one given. As above. */
+/* Read the ids: of the instance and the segment in use; and the last one given. As above. */
 int sqlite_read_meta(struct store_sqlite *s);
+int sqlite_read_last_id(struct store_sqlite *s);
 
 /* What may take long begins, or ends: the manager is told that we are at it. */
 void sqlite_take_time(struct store_sqlite *s, bool begins);

@@ -8,9 +8,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -422,9 +425,54 @@ static void many_are_not_all_said(struct instance *instance)
               instance->log);
 }
 
+/* --- a manager that does not read ---------------------------------------------------- */
+
+/* As many messages as its socket takes. */
+static void fill_up(const struct instance *instance)
+{
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        assert_true(fd >= 0);
+        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%.100s", instance->notify_path);
+        while (sendto(fd, "STATUS=", 7, 0, (struct sockaddr *)&address, sizeof(address)) == 7)
+                ;
+        assert_int_equal(errno, EAGAIN);
+        close(fd);
+}
+
+/* A PID 1 that has crashed freezes; that must not stop those who draw. */
+static void deaf_manager(struct instance *instance)
+{
+        struct seqnum_client *client;
+        int notify = instance->notify;
+        struct seqnum *seq;
+
+        instance_configure(instance, "[sequence orders]\nreserve = 10\n");
+        instance_start(instance);
+        client = instance_attach(instance);
+        seq = instance_open(client, "orders");
+        instance->notify = -1; /* nobody reads from here on */
+        fill_up(instance);
+        for (int i = 1; i <= 5; i++) {
+                instance_unlink(instance); /* it is made anew, and the manager to keep it */
+                assert_int_equal(must_next(seq), i);
+                nap(100000);
+                assert_string_equal(instance_ask(instance, "PING"), "+PONG");
+        }
+        assert_true(instance_says(instance, "does not take messages any more"));
+        assert_int_equal(kill(instance->pid, SIGHUP), 0);
+        nap(100000);
+        assert_string_equal(instance_ask(instance, "PING"), "+PONG");
+        instance_stop(instance);
+        instance->notify = notify;
+        seqnum_detach(client);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                instance_test(deaf_manager),
                 instance_test(restarts),
                 instance_test(alters),
                 instance_test(drops),
