@@ -99,46 +99,45 @@ int sqlite_check(struct store_sqlite *s)
         return r < 0 ? r : check_contents(s);
 }
 
-static int read_instance(struct store_sqlite *s)
+/* Of a key of `meta`. 0; -ENOENT: it has none; -EMSGSIZE: of another size; or said. */
+static int read_value(struct store_sqlite *s, const char *key, void *ret, int size)
 {
         sqlite3_stmt *statement = NULL;
         int code, r = 0;
 
-        code = sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'instance'", -1,
-                                  &statement, NULL);
+        code = sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = ?", -1, &statement,
+                                  NULL);
+        if (code == SQLITE_OK)
+                code = sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC);
         if (code == SQLITE_OK)
                 code = sqlite3_step(statement);
-        if (code == SQLITE_ROW && sqlite3_column_bytes(statement, 0) == STORE_INSTANCE_ID_SIZE)
-                memcpy(s->store.instance_id, sqlite3_column_blob(statement, 0),
-                       STORE_INSTANCE_ID_SIZE);
-        else if (code == SQLITE_ROW || code == SQLITE_DONE || code == SQLITE_ERROR)
-                r = sqlite_corrupt(s, "its instance id is missing");
-        else
+        if (code == SQLITE_DONE || code == SQLITE_ERROR) /* not even the table */
+                r = -ENOENT;
+        else if (code != SQLITE_ROW)
                 r = sqlite_fail(s, code, "read");
+        else if (sqlite3_column_bytes(statement, 0) != size)
+                r = -EMSGSIZE;
+        else
+                memcpy(ret, sqlite3_column_blob(statement, 0), (size_t)size);
         (void)sqlite3_finalize(statement);
         return r;
+}
+
+static int read_instance(struct store_sqlite *s)
+{
+        int r = read_value(s, "instance", s->store.instance_id, STORE_INSTANCE_ID_SIZE);
+
+        return r == -ENOENT || r == -EMSGSIZE ? sqlite_corrupt(s, "its instance id is missing") : r;
 }
 
 /* None in a store that never was served from. */
 static int read_segment(struct store_sqlite *s)
 {
-        sqlite3_stmt *statement = NULL;
-        int code, r = 0;
+        int r = read_value(s, "segment", &s->store.segment_id, sizeof(s->store.segment_id));
 
-        code = sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'segment'", -1,
-                                  &statement, NULL);
-        if (code == SQLITE_OK)
-                code = sqlite3_step(statement);
-        if (code == SQLITE_ROW &&
-            sqlite3_column_bytes(statement, 0) == (int)sizeof(s->store.segment_id))
-                memcpy(&s->store.segment_id, sqlite3_column_blob(statement, 0),
-                       sizeof(s->store.segment_id));
-        else if (code == SQLITE_ROW)
-                r = sqlite_corrupt(s, "its segment id is none");
-        else if (code != SQLITE_DONE)
-                r = sqlite_fail(s, code, "read");
-        (void)sqlite3_finalize(statement);
-        return r;
+        if (r == -EMSGSIZE)
+                return sqlite_corrupt(s, "its segment id is none");
+        return r == -ENOENT ? 0 : r;
 }
 
 /* The last id given, which no row has passed unless the file is damaged. */
