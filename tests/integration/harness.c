@@ -613,6 +613,15 @@ int instance_connect(const struct instance *instance)
         return -error;
 }
 
+int instance_plug_in(const struct instance *instance)
+{
+        int fd = instance_connect(instance);
+
+        if (fd < 0)
+                fail_msg("connect: %s", strerror(-fd));
+        return fd;
+}
+
 const char *instance_ask(const struct instance *instance, const char *format, ...)
 {
         static char line[1024];

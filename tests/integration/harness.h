@@ -140,6 +140,7 @@ int instance_command(const struct instance *instance, char *output, size_t size,
 
 /* A connection to the control socket, or a negative errno. */
 int instance_connect(const struct instance *instance);
+int instance_plug_in(const struct instance *instance); /* which must succeed */
 
 /*
  * Send one inline command to the control socket; the first line of the answer,

@@ -22,15 +22,6 @@
 
 /* --- a connection ------------------------------------------------------------------- */
 
-static int plug_in(const struct instance *instance)
-{
-        int fd = instance_connect(instance);
-
-        if (fd < 0)
-                fail_msg("connect: %s", strerror(-fd));
-        return fd;
-}
-
 static void tell(int fd, const char *text)
 {
         assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
@@ -72,11 +63,11 @@ static void behind_a_slow_answer(struct instance *instance)
         int ping, draw, quit, wrong, other;
 
         start(instance);
-        ping = plug_in(instance);
-        draw = plug_in(instance);
-        quit = plug_in(instance);
-        wrong = plug_in(instance);
-        other = plug_in(instance);
+        ping = instance_plug_in(instance);
+        draw = instance_plug_in(instance);
+        quit = instance_plug_in(instance);
+        wrong = instance_plug_in(instance);
+        other = instance_plug_in(instance);
         tell(ping, "SEQ.OPEN t/one\r\n");
         tell(draw, "SEQ.CREATE draw\r\nINCR orders\r\n");
         tell(quit, "SEQ.CREATE quit\r\nQUIT\r\n");
@@ -90,7 +81,7 @@ static void behind_a_slow_answer(struct instance *instance)
         nap(100000);
         close(other);
         /* This one holds up the daemon's loop, which so sees nobody's time pass. */
-        other = plug_in(instance);
+        other = instance_plug_in(instance);
         tell(other, "SEQ.ALTER xx increment 2\r\n");
         nap(GIVEN_UP);
         instance_slow_down(instance, "");
@@ -117,7 +108,7 @@ static void answers_keep_their_order(struct instance *instance)
         int fd;
 
         start(instance);
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         tell(fd, "SEQ.CREATE a\r\nSEQ.CREATE\r\nSEQ.CREATE b\r\nSEQ.CREATE 'c d'\r\n"
                  "SEQ.CREATE e kind nonsense\r\nSEQ.CREATE f start\r\nSEQ.CREATE g\r\nPING\r\n");
         nap(100000);
@@ -141,7 +132,7 @@ static void is_not_read_twice(struct instance *instance)
         int fd;
 
         start(instance);
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         tell(fd, "SEQ.CREATE y\r\n\"SEQ.DROP x\r\nPING\r\n");
         nap(200000);
         instance_slow_down(instance, "");
@@ -149,7 +140,7 @@ static void is_not_read_twice(struct instance *instance)
         expect(fd, "-ERR Protocol error: unbalanced quotes in request");
         expect(fd, "(end)");
         close(fd);
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         tell(fd, "INCR xx\r\n");
         expect(fd, ":1");
         close(fd);
@@ -183,7 +174,7 @@ static void costs_no_time(struct instance *instance)
         int fd;
 
         start(instance);
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         tell(fd, "SEQ.CREATE y\r\n*x\r\n");
         memset(bytes, 'y', sizeof(bytes));
         for (int i = 0; i < 10; i++) { /* as many as it takes */
@@ -209,7 +200,7 @@ static void a_reload_counts_creations(struct instance *instance)
         instance_configure(instance, "%s[sequence orders]\n", keys);
         instance_start_on_slow_disk(instance);
         instance_slow_down(instance, "stuck");
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         tell(fd, "SEQ.CREATE a\r\nSEQ.CREATE b\r\n");
         nap(100000);
         instance_configure(instance, "%s[sequence orders]\n[sequence c]\n[sequence d]\n", keys);

@@ -26,15 +26,6 @@
 
 /* --- a connection ------------------------------------------------------------------- */
 
-static int plug_in(const struct instance *instance)
-{
-        int fd = instance_connect(instance);
-
-        if (fd < 0)
-                fail_msg("connect: %s", strerror(-fd));
-        return fd;
-}
-
 static void send_bytes(int fd, const void *bytes, size_t n)
 {
         assert_int_equal(send(fd, bytes, n, MSG_NOSIGNAL), n);
@@ -209,7 +200,7 @@ static void errors(struct instance *instance)
 
         start_with(instance, "[sequence orders]\n[sequence invoices]\nkind = gapless\n"
                              "[sequence few]\nmax = 3\n");
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         tell(fd, "NONSENSE\r\nINCRR orders\r\nINCR\r\nINCR a b\r\n");
         expect_error(fd, "ERR", "unknown command 'NONSENSE'");
         expect_error(fd, "ERR", "did you mean INCR?");
@@ -241,7 +232,7 @@ static void errors(struct instance *instance)
         ask(fd, "SEQ.PEEK orders", ":1"); /* nothing was taken by what was refused */
 
         /* What is no RESP ends the connection that said so, after what went before. */
-        other = plug_in(instance);
+        other = instance_plug_in(instance);
         tell(other, "INCR orders\r\n*1\r\n:1\r\nINCR orders\r\n");
         expect(other, ":1");
         expect_error(other, "ERR", "Protocol error: expected '$'");
@@ -274,7 +265,7 @@ static void nul_bytes(struct instance *instance)
 
         start_with(instance, "[sequence orders]\n[sequence invoices]\nkind = gapless\n"
                              "[sequence t/*]\n");
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         ask(fd, "SEQ.BEGIN invoices", ":1");
         for (size_t i = 0; i < sizeof(with_nul) / sizeof(with_nul[0]); i++) {
                 tell(fd, "%s\r\n", with_nul[i]);
@@ -293,7 +284,7 @@ static void versions(struct instance *instance)
         int fd;
 
         start_with(instance, "[sequence orders]\n");
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         ask(fd, "GET orders", "$-1");
         tell(fd, "HELLO 4\r\nHELLO 0\r\nHELLO x\r\n");
         for (int i = 0; i < 3; i++)
@@ -324,10 +315,10 @@ static void as_many_clients_as_allowed(struct instance *instance)
 
         start_with(instance, "max_clients = 3\n[sequence orders]\n");
         for (int i = 0; i < 3; i++) {
-                fds[i] = plug_in(instance);
+                fds[i] = instance_plug_in(instance);
                 ask(fds[i], "PING", "+PONG");
         }
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         expect_error(fd, "ERR", "max number of clients reached");
         expect(fd, "(end)");
         close(fd);
@@ -338,7 +329,7 @@ static void as_many_clients_as_allowed(struct instance *instance)
         ask(fds[0], "QUIT", "+OK");
         expect(fds[0], "(end)");
         close(fds[0]);
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         ask(fd, "INCR orders", ":1");
         close(fd);
         close(fds[1]);
@@ -353,23 +344,23 @@ static void sizes(struct instance *instance)
 
         start_with(instance, "[sequence orders]\n");
         memset(bytes, 'a', sizeof(bytes));
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         send_bytes(fd, bytes, sizeof(bytes));
         expect_error(fd, "ERR", "a line may have at most 4096 bytes");
         expect(fd, "(end)");
         close(fd);
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         tell(fd, "*2\r\n$4\r\nINCR\r\n$2000000000\r\n");
         expect_error(fd, "ERR", "an argument may have at most 4096 bytes");
         expect(fd, "(end)");
         close(fd);
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         tell(fd, "*2000000000\r\n");
         expect_error(fd, "ERR", "a request may have at most 256 arguments");
         expect(fd, "(end)");
         close(fd);
         /* A name may be long, and cut short in what is said of it. */
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         tell(fd, "INCR %.4000s\r\n", bytes);
         expect_error(fd, "NOTFOUND", "no such sequence 'aaaa");
         ask(fd, "INCR orders", ":1");
@@ -410,8 +401,8 @@ static void a_slow_reader(struct instance *instance)
 
         start_with(instance, "[sequence orders]\n");
         before = memory_of(instance);
-        other = plug_in(instance);
-        fd = plug_in(instance);
+        other = instance_plug_in(instance);
+        fd = instance_plug_in(instance);
         for (;;) {
                 struct pollfd output = {.fd = fd, .events = POLLOUT};
                 ssize_t n;
@@ -457,9 +448,9 @@ static void waiting_holds_up_nobody(struct instance *instance)
 
         start_with(instance, "[sequence invoices]\nkind = gapless\n"
                              "[sequence orders]\nreserve = 10\n");
-        holder = plug_in(instance);
-        waiter = plug_in(instance);
-        other = plug_in(instance);
+        holder = instance_plug_in(instance);
+        waiter = instance_plug_in(instance);
+        other = instance_plug_in(instance);
         ask(holder, "SEQ.BEGIN invoices", ":1");
         tell(holder, "SEQ.BEGIN invoices\r\nINCR invoices\r\n");
         expect_error(holder, "ERR", "in a transaction on 'invoices' already");
@@ -494,8 +485,8 @@ static void waiting_ends(struct instance *instance)
         int holder, waiter;
 
         start_with(instance, "[sequence invoices]\nkind = gapless\n[sequence orders]\n");
-        holder = plug_in(instance);
-        waiter = plug_in(instance);
+        holder = instance_plug_in(instance);
+        waiter = instance_plug_in(instance);
         ask(holder, "SEQ.BEGIN invoices", ":1");
         tell(waiter, "SEQ.BEGIN invoices\r\nINCR orders\r\n");
         expect_error(waiter, "TRYAGAIN", "'invoices' had to wait for too long: others have");
@@ -515,7 +506,7 @@ static void pipelines_wait_for_the_disk(struct instance *instance)
 
         start_with(instance, "[sequence orders]\nreserve = 10\n");
         for (int i = 0; i < 2; i++)
-                fds[i] = plug_in(instance);
+                fds[i] = instance_plug_in(instance);
         for (int n = 0; n < rounds; n++)
                 for (int i = 0; i < 2; i++)
                         tell(fds[i], "INCRBY orders 7\r\n");
@@ -543,7 +534,7 @@ static void half_closed(struct instance *instance)
         int fd;
 
         start_with(instance, "[sequence invoices]\nkind = gapless\n");
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         for (int i = 0; i < 100; i++)
                 tell(fd, "INCR invoices\r\n"); /* each waits for a sync */
         tell(fd, "SEQ.CREATE late\r\nPING");   /* and a line without its end is none */
@@ -563,9 +554,9 @@ static void its_end_rolls_back(struct instance *instance)
 
         start_with(instance, "[sequence invoices]\nkind = gapless\n"
                              "[sequence receipts]\nkind = gapless\n");
-        other = plug_in(instance);
+        other = instance_plug_in(instance);
         for (int round = 0; round < 20; round++) {
-                holder = plug_in(instance);
+                holder = instance_plug_in(instance);
                 ask(holder, "SEQ.BEGIN invoices", ":1");
                 ask(holder, "SEQ.BEGIN receipts", ":1");
                 tell(other, "SEQ.BEGIN invoices\r\n");
@@ -579,7 +570,7 @@ static void its_end_rolls_back(struct instance *instance)
                 ask(other, "SEQ.ROLLBACK receipts", "+OK");
         }
         /* What it had asked to commit stays committed, though nobody heard of it. */
-        holder = plug_in(instance);
+        holder = instance_plug_in(instance);
         tell(holder, "SEQ.BEGIN invoices\r\nSEQ.COMMIT invoices\r\n");
         expect(holder, ":1");
         expect(holder, "+OK");
@@ -593,7 +584,7 @@ static void many_transactions(struct instance *instance)
         int fd;
 
         start_with(instance, "[sequence invoice/*]\nkind = gapless\n");
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         for (int i = 0; i < 16; i++) {
                 tell(fd, "SEQ.BEGIN invoice/%d\r\n", i);
                 expect(fd, ":1");
@@ -614,7 +605,7 @@ static void byte_by_byte(struct instance *instance)
         int fd;
 
         start_with(instance, "[sequence orders]\n");
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         for (size_t i = 0; i < sizeof(text) - 1; i++) {
                 send_bytes(fd, &text[i], 1);
                 nap(200);
@@ -640,7 +631,7 @@ static void socket_is_passed_in(struct instance *instance)
                          0);
         assert_int_equal(listen(instance->listener, 16), 0);
         /* Who comes before the daemon does waits for it. */
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         tell(fd, "INCR orders\r\n");
         expect_silence(fd, 50);
         instance_start(instance);
@@ -648,7 +639,7 @@ static void socket_is_passed_in(struct instance *instance)
         close(fd);
         /* So does who comes while it is restarted; and its path stays. */
         instance_stop(instance);
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         tell(fd, "INCR orders\r\n");
         instance_start(instance);
         expect(fd, ":2");
@@ -678,14 +669,14 @@ static void path_of_the_socket(struct instance *instance)
         instance_configure(twin, "[sequence orders]\n");
         assert_int_equal(instance_outcome(twin), 69);
         assert_true(instance_says(twin, "another process listens there"));
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         ask(fd, "INCR orders", ":1");
         close(fd);
         /* What a killed one left is taken over; a clean stop leaves nothing. */
         instance_kill(instance);
         assert_int_equal(stat(instance->socket, &status), 0);
         instance_start(instance);
-        fd = plug_in(instance);
+        fd = instance_plug_in(instance);
         ask(fd, "INCR orders", ":2");
         close(fd);
         instance_stop(instance);
@@ -717,8 +708,8 @@ static void a_limit_begins_with_its_turn(struct instance *instance)
 
         start_with(instance, "[sequence first]\nkind = gapless\nhold_limit = 6\n"
                              "[sequence second]\nkind = gapless\nhold_limit = 6\n");
-        holder = plug_in(instance);
-        waiter = plug_in(instance);
+        holder = instance_plug_in(instance);
+        waiter = instance_plug_in(instance);
         ask(holder, "SEQ.BEGIN first", ":1");
         tell(waiter, "SEQ.BEGIN first\r\n");
         expect_error(waiter, "TRYAGAIN", "first"); /* after 5 s */

@@ -184,15 +184,6 @@ static size_t allow_descriptors(size_t wanted)
         return limit.rlim_cur;
 }
 
-static int plug_in(const struct instance *instance)
-{
-        int fd = instance_connect(instance);
-
-        if (fd < 0)
-                fail_msg("connect: %s", strerror(-fd));
-        return fd;
-}
-
 static void tell(int fd, const char *text)
 {
         assert_true(send(fd, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text));
@@ -274,17 +265,17 @@ static void connections(struct instance *instance)
         instance_configure(instance, "max_clients = %zu\n[sequence orders]\n[sequence slow]\n",
                            n + 2);
         instance_start(instance);
-        slow = plug_in(instance);
-        half = plug_in(instance);
+        slow = instance_plug_in(instance);
+        half = instance_plug_in(instance);
         tell(half, "*2\r\n$4\r\nINCR\r\n$6\r\nord");
         for (size_t i = 0; i < n; i++)
-                fds[i] = plug_in(instance);
+                fds[i] = instance_plug_in(instance);
         all_ask(fds, n, record);
         floods = flood(slow);
         all_ask(fds, n, record);
         assert_true(record_count(record, 2 * n * REQUESTS) == 2 * n * REQUESTS);
 
-        late = plug_in(instance);
+        late = instance_plug_in(instance);
         assert_non_null(strstr(hear(late), "max number of clients reached"));
         close(late);
         close(half);
@@ -325,7 +316,7 @@ static void no_descriptors_left(struct instance *instance)
         client = instance_attach(instance);
         small = instance_open(client, "small");
         while (n < 128 && !instance_says(instance, "cannot accept more connections")) {
-                fds[n] = plug_in(instance);
+                fds[n] = instance_plug_in(instance);
                 tell(fds[n++], "INCR orders\r\n");
                 nap(1000);
         }
